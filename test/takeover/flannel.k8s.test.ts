@@ -9,8 +9,9 @@ import { ApiServer, NO_API_SERVER } from '../kubernetes/api-server.ts';
 import { eventually } from '../store/servers.ts';
 import { FlannelCluster, type FlannelNode } from './flannel-cluster.ts';
 import { kubernetesStore } from './kubernetes-store.ts';
-import { pingsBetween, settled } from './pings.ts';
+import { pingsBetween } from './pings.ts';
 import { FLANNELD } from './programs.ts';
+import { assertAllAreFreed, assertNoneLost, comeBack, goOver } from './there-and-back.ts';
 
 const skip = NO_API_SERVER || FLANNELD.missing || NO_REFERENCE;
 const FLANNELS = 'flannel.alpha.coreos.com/';
@@ -37,45 +38,23 @@ for (const [name, network] of Object.entries(NETWORKS)) {
     assert.deepEqual(leases, ['10.244.1.1/24', '10.244.2.1/24', '10.244.3.1/24']);
 
     for (const [i, node] of nodes.entries()) {
-      await node.stopFlanneld();
-      await node.startAgent();
-      const { stdout, stderr, status } = node.takeover();
-      assert.equal(status, 0, stdout + stderr);
-      assert.match(stdout, /nothing is left to do/);
-      assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /FLANNEL-|flannel-ipv4/);
-      await settled(node, 2);
-      node.addPod();
-      await settled(node, 3);
+      await goOver(node);
       assert.deepEqual(await flannels(admin, node), before[i]);
       await untilCondition(admin, node, 'FlatnetIsUp');
     }
     for (const [i, node] of nodes.entries()) {
       node.installFlannelsPlugins();
       await node.startFlanneld();
-      await node.stopAgent();
-      const { stdout, stderr, status } = node.takeover('--back');
-      assert.equal(status, 0, stdout + stderr);
-      assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /flatnet-/);
-      node.addPod();
-      const ips = node.pods.map(({ ip }) => ip);
-      assert.deepEqual(node.reserved().toSorted(), ips.toSorted());
+      await comeBack(node);
       assert.deepEqual(await flannels(admin, node), before[i]);
     }
 
-    for (const ping of pings) {
-      const { sent, lost, seconds } = await ping.end();
-      t.diagnostic(`${sent} packets in ${seconds.toFixed(1)} s, ${lost.length} lost`);
-      assert.deepEqual(lost, []);
-      assert.ok(sent > 100 * seconds, `${sent} packets in ${seconds} s`);
-    }
+    await assertNoneLost(t, pings);
     assert.deepEqual(
       [nodes.map((node) => node.tunnelMac()), nodes.map((node) => node.subnet())],
       [macs, leases],
     );
-    for (const node of nodes) {
-      for (const pod of node.pods.slice()) node.removePod(pod);
-      assert.deepEqual(node.reserved(), []);
-    }
+    assertAllAreFreed(nodes);
   });
 }
 

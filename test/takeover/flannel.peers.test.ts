@@ -8,6 +8,7 @@ import { eventually, NO_ETCD } from '../store/servers.ts';
 import { FlannelCluster, type FlannelPod } from './flannel-cluster.ts';
 import { pingsBetween, settled } from './pings.ts';
 import { FLANNELD, PORTMAP } from './programs.ts';
+import { assertAllAreFreed, assertNoneLost, comeBack, goOver } from './there-and-back.ts';
 
 const skip = FLANNELD.missing || NO_REFERENCE || NO_ETCD;
 
@@ -45,36 +46,16 @@ for (const [name, network] of CASES) {
 
     for (const node of nodes) {
       assert.match(node.takeover('--dry-run').stdout, /flanneld runs/);
-      await node.stopFlanneld();
-      await node.startAgent();
-      const { stdout, stderr, status } = node.takeover();
-      assert.equal(status, 0, stdout + stderr);
-      assert.match(stdout, /nothing is left to do/);
-      assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /FLANNEL-|flannel-ipv4/);
-      await settled(node, 2);
-      node.addPod();
-      await settled(node, 3);
+      await goOver(node);
     }
     for (const node of nodes) {
       node.installFlannelsPlugins();
       await node.startFlanneld();
       assert.match(node.takeover('--back', '--dry-run').stdout, /flatnet’s agent runs/);
-      await node.stopAgent();
-      const { stdout, stderr, status } = node.takeover('--back');
-      assert.equal(status, 0, stdout + stderr);
-      assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /flatnet-/);
-      node.addPod();
-      const ips = node.pods.map(({ ip }) => ip);
-      assert.equal(new Set(ips).size, ips.length, `addresses given twice: ${ips}`);
-      assert.deepEqual(node.reserved().toSorted(), ips.toSorted());
+      await comeBack(node);
     }
 
-    for (const ping of pings) {
-      const { sent, lost, seconds } = await ping.end();
-      t.diagnostic(`${sent} packets in ${seconds.toFixed(1)} s, ${lost.length} lost`);
-      assert.deepEqual(lost, []);
-      assert.ok(sent > 100 * seconds, `${sent} packets in ${seconds} s`);
-    }
+    await assertNoneLost(t, pings);
     assert.deepEqual(
       nodes.map((node) => node.tunnelMac()),
       macs,
@@ -83,11 +64,7 @@ for (const [name, network] of CASES) {
       nodes.map((node) => node.subnet()),
       leases,
     );
-    // Both kinds of plugin have made pods here; flannel's frees all of them.
-    for (const node of nodes) {
-      for (const pod of node.pods.slice()) node.removePod(pod);
-      assert.deepEqual(node.reserved(), []);
-    }
+    assertAllAreFreed(nodes);
   });
 }
 
