@@ -17,12 +17,12 @@ export function labOptions(command: Command): Command {
 }
 
 /** Reads `-f FILE` (`-` is standard input); warns on standard error about fields the lab ignores. */
-export function manifestsOf(file: string): Manifest[] {
+export function manifestsOf(files: readonly string[]): Manifest[] {
   const warnings: string[] = [];
-  const manifests = readManifests(
-    readText(file, 'MANIFEST_INVALID'),
-    file === '-' ? 'standard input' : file,
-    (text) => warnings.push(text),
+  const manifests = files.flatMap((file) =>
+    readManifests(readText(file, 'MANIFEST_INVALID'), file === '-' ? 'standard input' : file, (text) =>
+      warnings.push(text),
+    ),
   );
   for (const text of warnings) process.stderr.write(`warning: ${text}\n`);
   return manifests;
