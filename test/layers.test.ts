@@ -101,10 +101,10 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
-    'agent backends cluster cni companions desired dhcp firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts linux/sys.ts policy/model policy/node probe state store/open.ts store/ports store/view-file.ts wiring',
+    'agent backends cluster cni companions desired dhcp firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts linux/sys.ts policy/explain policy/model policy/node probe state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/policy':
-    'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/flows policy/model policy/names policy/node policy/observe state',
+    'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/explain policy/flows policy/model policy/names policy/node policy/observe state',
   'agent/flows': 'cluster host-ports ip linux policy/compile policy/flows policy/model state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',

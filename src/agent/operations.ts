@@ -3,6 +3,7 @@ import type { CniService } from '../cni/service.ts';
 import type { Adopted } from '../cni/verbs/adopt.ts';
 import type { Handlers, HandlersOf } from '../companions/companion.ts';
 import { strangerProblems } from '../firewall/strangers.ts';
+import type { Explanation } from '../policy/explain/explain.ts';
 import type { ProbePage } from '../probe/self-test.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
 import type { FlowsShown, PoliciesShown, PolicyWatch } from './policy/watch.ts';
@@ -21,6 +22,8 @@ export type AgentOperations = {
   readonly desired: { readonly commands: readonly string[] };
   /** With `pod`: `NAMESPACE/NAME`. */
   readonly policies: PoliciesShown;
+  /** With the parts of a `Question`. */
+  readonly explain: Explanation;
   /** With `after`: the number of the last flow that the asker knows. */
   readonly flows: FlowsShown;
   readonly reconcile: {
@@ -50,6 +53,13 @@ export function operations(sources: StatusSources, cni: CniService, policies: Po
       commands: [...reconciler.desired.values()].map((item) => command(item, 'add')),
     }),
     policies: ({ pod }) => policies.show(`${pod}`),
+    explain: async ({ from, to, protocol = 'tcp', port }) =>
+      policies.explain({
+        from: `${from}`,
+        to: `${to}`,
+        protocol: `${protocol}`,
+        ...(port !== undefined && { port: Number(port) }),
+      }),
     flows: async ({ after }) => policies.flows(Number(after ?? 0)),
     reconcile: async () => {
       const { done, undone, duration } = await reconciler.run();

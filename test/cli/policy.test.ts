@@ -82,7 +82,7 @@ test('explain: which rule, at which end, and what would change it', () => {
   assert.equal(unknown.status, 2);
   assert.match(
     unknown.stderr,
-    /nobody: is neither a pod of these files, nor an address or a domain name; write NAMESPACE\/POD, such as default\/client/,
+    /nobody: is neither a pod that is known here, nor an address or a domain name; write NAMESPACE\/POD, such as default\/client/,
   );
   assert.equal(policy('explain', 'client', 'shop/web', '-f', CLUSTER).status, 2, 'a port is needed');
 });
@@ -130,6 +130,49 @@ test('the fix that explain proposes is one', () => {
   );
   assert.equal(policy('explain', 'client', 'shop/web', '--port', '81', '-f', CLUSTER, '-f', fix).status, 0);
   assert.equal(policy('explain', 'client', 'shop/web', '--port', '82', '-f', CLUSTER, '-f', fix).status, 1);
+});
+
+test('a fix names labels that last, and asks for one where there is none', () => {
+  const more = file(
+    'unlabelled.yaml',
+    `
+{ kind: Pod, metadata: { name: bare } }
+---
+{ kind: Pod, metadata: { name: web-1, labels: { app: shop, pod-template-hash: abc } } }
+---
+{ kind: Pod, metadata: { name: once-1, labels: { controller-uid: abc, job-name: once } } }
+`,
+  );
+  const fix = (from: string): string => {
+    const { stdout } = policy(
+      'explain',
+      from,
+      'shop/web',
+      '--port',
+      '1',
+      '-f',
+      CLUSTER,
+      '-f',
+      more,
+      '--json',
+    );
+    return JSON.parse(stdout).ends.at(-1).fix;
+  };
+  assert.match(fix('web-1'), /^add to .*"podSelector":\{"matchLabels":\{"app":"shop"\}\}/);
+  for (const name of ['bare', 'once-1']) {
+    const start = `give pod default/${name} a label, such as app=${name}, and add to spec.ingress`;
+    assert.ok(fix(name).startsWith(start), fix(name));
+    assert.ok(fix(name).includes(`"podSelector":{"matchLabels":{"app":"${name}"}}`));
+  }
+});
+
+test('explain asks an agent, or reads files, but not both', () => {
+  const both = policy('explain', 'client', 'shop/web', '--port', '1', '-f', CLUSTER, '--node', 'node1');
+  assert.equal(both.status, 2);
+  assert.match(both.stderr, /conflicts with --file/);
+  const nobody = policy('explain', 'a', 'b', '--port', '1', '--socket', join(folder, 'none.sock'));
+  assert.equal(nobody.status, 1);
+  assert.match(nobody.stderr, /agent is running on this node/);
 });
 
 test('test: expected verdicts, beside files of a cluster', () => {

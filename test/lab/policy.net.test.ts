@@ -5,11 +5,12 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Lab } from '../../src/lab/record/lab.ts';
 import { podNetns } from '../../src/lab/record/names.ts';
+import type { Explanation } from '../../src/policy/explain/explain.ts';
 import { PolicyKeys } from '../../src/store/etcd/policy-keys.ts';
 import { DEFAULT_PREFIX } from '../../src/store/open.ts';
 import { withKv } from '../store/lab.ts';
 import { eventually } from '../store/servers.ts';
-import { CANNOT, TestLab } from './host.ts';
+import { CANNOT, FLATNET, TestLab } from './host.ts';
 
 const run = promisify(execFile);
 
@@ -89,6 +90,25 @@ for (const wiring of ['bridge', 'routed']) {
       );
     };
     const ALL = ['near', 'far', 'team/near', 'team/far'];
+    /** As the agent of a node explains it. */
+    const explained = async (from: string, node: string): Promise<string> => {
+      const { verdict, ends } = await flatnet(
+        'policy',
+        'explain',
+        from,
+        'web',
+        '--port',
+        '80',
+        '--node',
+        node,
+      );
+      return `${verdict}: ${ends.map(({ because }) => because).join('; ')}`;
+    };
+    const flatnet = async (...args: readonly string[]): Promise<Explanation> => {
+      const argv = [...args, '--lab', lab.name, '--json'];
+      const { stdout } = await run(FLATNET, argv).catch((error: { stdout: string }) => error);
+      return JSON.parse(stdout);
+    };
     /** Waits until just these reach it. */
     const become = (...allowed: readonly string[]): Promise<unknown> =>
       eventually(async () => {
@@ -105,6 +125,16 @@ for (const wiring of ['bridge', 'routed']) {
         /networkpolicy\/web unchanged\n.*friends created/,
       );
       await become('team/near', 'team/far');
+      for (const node of ['node1', 'node2']) {
+        assert.match(
+          await explained('near', node),
+          /^denied: .*NetworkPolicy default\/friends, .* isolate the pod/,
+        );
+        assert.match(
+          await explained('team/far', node),
+          /^allowed: .*default\/friends, ingress\[0\], allows it/,
+        );
+      }
       await apply(namespace('b'));
       await become();
       await apply(namespace('a'));

@@ -13,8 +13,7 @@ export async function showPolicies(
   policies: NodePolicies | undefined,
   pod: string,
 ): Promise<readonly InForce[]> {
-  if (!policies)
-    throw notFound('no policies are in force here', pod, 'set policy in the network’s configuration');
+  if (!policies) throw noPolicies();
   const { subjects, waiting, compiled, staged, cluster } = policies;
   if (waiting.some((each) => podTitle(each) === pod))
     throw notFound('nobody knows yet which policies are about it', pod, 'look for its Pod object');
@@ -30,6 +29,11 @@ export async function showPolicies(
     shown.push(inForce(cluster.tiers, subject.pod, cluster.names, { decided, differing }, counters));
   }
   return shown;
+}
+
+export function noPolicies(): FlatnetError {
+  const fix = 'set policy in the network’s configuration';
+  return new FlatnetError('no policies are in force on this node', { code: 'NOT_FOUND', fix });
 }
 
 function notFound(text: string, object: string, fix: string): FlatnetError {

@@ -1,4 +1,6 @@
 import { messageOf } from '../../error.ts';
+import type { Explanation } from '../../policy/explain/explain.ts';
+import { answer, type Question } from '../../policy/explain/question.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
 import type { InForce } from '../../policy/observe/in-force.ts';
 import { type Problem, problemText, warning } from '../../problem.ts';
@@ -6,7 +8,7 @@ import type { Change } from '../../state/item.ts';
 import { type PolicyFigures, policyFigures } from './figures.ts';
 import type { PolicyLog } from './log.ts';
 import type { RecentFlows } from './recent.ts';
-import { showPolicies } from './show.ts';
+import { noPolicies, showPolicies } from './show.ts';
 
 /** What is in force for a pod, and since when that is counted. */
 export type PoliciesShown = {
@@ -96,6 +98,13 @@ export class PolicyWatch {
     const interfaces = await showPolicies(this.#node(), pod);
     const written = this.#written?.toISOString();
     return { interfaces, offload: this.#offload(), ...(written !== undefined && { written }) };
+  }
+
+  /** By what is in force now. Throws NOT_FOUND if no policies are, and CONFIG_INVALID for the question. */
+  explain(question: Question): Explanation {
+    const policies = this.#node();
+    if (!policies) throw noPolicies();
+    return answer(policies.cluster, question);
   }
 
   /** `after`: the number of the last flow that the asker knows. */

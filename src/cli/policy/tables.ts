@@ -3,12 +3,13 @@ import { tableText } from '../../linux/nftables/values/render.ts';
 import { tableName } from '../../linux/nftables/values/table.ts';
 import { compilePolicies } from '../../policy/compile/compile.ts';
 import { reasonText } from '../../policy/compile/outcome.ts';
+import { endOf } from '../../policy/explain/question.ts';
 import type { PodEntity } from '../../policy/model/entity.ts';
 import { BRIDGE } from '../../wiring/bridge.ts';
 import { DEVICE_PREFIX } from '../../wiring/pod-device.ts';
 import { collect, newCommand } from '../shared/commands.ts';
 import { print } from '../shared/output.ts';
-import { clusterOf, endOf, readFiles } from '../shared/policy-files.ts';
+import { clusterOf, readFiles } from '../shared/policy-files.ts';
 
 type Flags = { readonly file: readonly string[]; readonly pod?: readonly string[]; readonly json?: boolean };
 

@@ -1,11 +1,11 @@
 import { Fields } from '../../cluster/fields.ts';
 import { FlatnetError } from '../../error.ts';
-import { familyOf } from '../../ip/address.ts';
-import { type Cluster, type Explanation, explain } from '../../policy/explain/explain.ts';
+import type { Cluster, Explanation } from '../../policy/explain/explain.ts';
+import { answer } from '../../policy/explain/question.ts';
 import { collect, newCommand } from '../shared/commands.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
 import { paint, print, render, table } from '../shared/output.ts';
-import { beside, clusterOf, endOf, flowOf, pairOf, readFiles } from '../shared/policy-files.ts';
+import { beside, clusterOf, readFiles } from '../shared/policy-files.ts';
 
 const KIND = 'PolicyTest';
 
@@ -76,11 +76,8 @@ function readCase(fields: Fields): Case {
 }
 
 function check(cluster: Cluster, { fields, ...each }: Case): Result {
-  const { from, to, protocol, port } = each;
   try {
-    const [source, destination] = pairOf(endOf(from, cluster.entities), endOf(to, cluster.entities));
-    const flow = flowOf(familyOf(source.ip), protocol, port);
-    const { verdict, ends, exempt } = explain(cluster, source, destination, flow);
+    const { verdict, ends, exempt } = answer(cluster, each);
     const [decisive = ends[0]] = ends.filter((end) => end.verdict === 'denied');
     const because = decisive
       ? `${decisive.direction} of ${decisive.pod}: ${decisive.because}`
