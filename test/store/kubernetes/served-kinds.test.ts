@@ -33,6 +33,7 @@ test('kinds are followed where the server has them, and given up only if they st
   const client: Pick<KubernetesClient, 'call'> = {
     call: async () => {
       if (served instanceof Error) throw served;
+      if (served.length === 0) throw new FlatnetError('no such kind', { code: 'KIND_UNKNOWN' });
       return { resources: served.map((name) => ({ name })) };
     },
   };
