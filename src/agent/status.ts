@@ -35,6 +35,8 @@ export type AgentStatus = {
   readonly carrier?: string;
   /** Absent: no policies are in force. */
   readonly policies?: PolicyFigures;
+  /** Which versions of API groups policies are read from. Absent: the store has its own, or none are wanted. */
+  readonly policyOrigins?: readonly string[];
   readonly pods: readonly LocalPod[];
   readonly reconcile: LoopStatus;
   /** All that is wrong, apart from the reason it is not ready. */
@@ -53,7 +55,7 @@ export type StatusSources = {
   readonly companions: Companions;
   readonly membership: { readonly tenure: Tenure };
   readonly feed: Pick<ClusterFeed, 'problems'>;
-  readonly policies: Pick<PolicyFeed, 'problems'> | undefined;
+  readonly policies: Pick<PolicyFeed, 'problems' | 'origins'> | undefined;
   readonly policyLog: { readonly problem: Problem | undefined; readonly isWantedByRules: boolean };
   /** Watches what domain names stand for. */
   readonly names: { readonly problems: readonly Problem[]; readonly status: NamesStatus | undefined };
@@ -93,6 +95,7 @@ export function agentStatus(
     ...(counters && { packets: counters }),
     ...(carrier !== undefined && { carrier }),
     ...(figures && { policies: figures }),
+    ...(network?.policy && policies?.origins && { policyOrigins: policies.origins }),
     ...(names.status && { names: names.status }),
     pods: facts.pods.list(),
     reconcile: loop.status,

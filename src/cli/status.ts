@@ -70,6 +70,9 @@ function statusText(status: AgentStatus): string {
     ['peers', peersText(status)],
     ...(status.packets ? [['packets', packetsText(status.packets)] as [string, string]] : []),
     ...(status.policies ? [['policies', policiesText(status.policies)] as [string, string]] : []),
+    ...(status.policyOrigins?.length
+      ? [['read from', status.policyOrigins.join(', ')] as [string, string]]
+      : []),
     ...(status.carrier ? [['carried by', status.carrier] as [string, string]] : []),
     ...(status.names ? [['names', namesText(status.names)] as [string, string]] : []),
     ['store', storeText(status)],

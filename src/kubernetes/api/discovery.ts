@@ -15,19 +15,20 @@ export async function servedKinds(
   options: CallOptions = {},
 ): Promise<ReadonlySet<string>> {
   const path = `/apis/${apiVersionOf(resource)}`;
-  try {
-    const { resources } = await client.call({ verb: 'get', resource, at: {}, path }, options);
-    const all: readonly unknown[] = Array.isArray(resources) ? resources : [];
-    const names = all.map((each) => asJson(each).name).filter((name) => typeof name === 'string');
-    if (names.length > 0) return new Set(names);
-    throw new FlatnetError('the answer does not say what is served', {
-      code: 'STORE_UNAVAILABLE',
-      object: path,
-    });
-  } catch (error) {
-    if (codeOf(error) === 'KIND_UNKNOWN') return new Set();
-    throw error;
-  }
+  return new Set(await namesAt(client, { resource, path, list: 'resources', name: 'name' }, options));
+}
+
+/**
+ * The versions of an API group that the server has, the preferred one first; empty if it has no such group.
+ * Throws STORE_UNAVAILABLE as `servedKinds` does.
+ */
+export async function servedVersions(
+  client: Pick<KubernetesClient, 'call'>,
+  group: string,
+  options: CallOptions = {},
+): Promise<readonly string[]> {
+  const resource: ResourceType = { group, version: '', plural: '', kind: 'APIGroup', namespaced: false };
+  return namesAt(client, { resource, path: `/apis/${group}`, list: 'versions', name: 'version' }, options);
 }
 
 /** Whether the server has a kind, be it ours to read or not. */
@@ -37,4 +38,31 @@ export async function isServed(
   options: CallOptions = {},
 ): Promise<boolean> {
   return (await servedKinds(client, resource, options)).has(resource.plural);
+}
+
+type Place = {
+  readonly resource: ResourceType;
+  readonly path: string;
+  /** The list in the answer, and what names its elements. */
+  readonly list: string;
+  readonly name: string;
+};
+
+async function namesAt(
+  client: Pick<KubernetesClient, 'call'>,
+  { resource, path, list, name }: Place,
+  options: CallOptions,
+): Promise<readonly string[]> {
+  const answer = await client.call({ verb: 'get', resource, at: {}, path }, options).catch((error) => {
+    if (codeOf(error) === 'KIND_UNKNOWN') return undefined;
+    throw error;
+  });
+  if (!answer) return [];
+  const all: readonly unknown[] = Array.isArray(answer[list]) ? answer[list] : [];
+  const names = all.map((each) => asJson(each)[name]).filter((each) => typeof each === 'string');
+  if (names.length > 0) return names;
+  throw new FlatnetError('the answer does not say what is served', {
+    code: 'STORE_UNAVAILABLE',
+    object: path,
+  });
 }

@@ -29,7 +29,7 @@ export type Listed<T> = {
  * memory at a time beside what `reduce` keeps of each object; undefined leaves one out.
  */
 export async function list<T>(
-  client: KubernetesClient,
+  client: Pick<KubernetesClient, 'call'>,
   resource: ResourceType,
   reduce: (object: KubernetesObject) => T | undefined,
   { pageSize = 250, ...options }: ListOptions = {},
@@ -48,7 +48,7 @@ export async function list<T>(
  * the right to list may be limited to them.
  */
 export async function newestVersion(
-  client: KubernetesClient,
+  client: Pick<KubernetesClient, 'call'>,
   resource: ResourceType,
   { namespace, labelSelector, fieldSelector, signal }: Selection & CallOptions,
 ): Promise<string> {
@@ -57,7 +57,7 @@ export async function newestVersion(
 }
 
 async function listPages<T>(
-  client: KubernetesClient,
+  client: Pick<KubernetesClient, 'call'>,
   resource: ResourceType,
   reduce: (object: KubernetesObject) => T | undefined,
   { namespace, labelSelector, fieldSelector, pageSize, signal }: ListOptions,

@@ -18,7 +18,7 @@ export type Scope = { readonly namespace?: string | undefined };
 export type Name = Scope & { readonly name: string };
 
 /** `v1` or `coordination.k8s.io/v1`. */
-export function apiVersionOf({ group, version }: ResourceType): string {
+export function apiVersionOf({ group, version }: Pick<ResourceType, 'group' | 'version'>): string {
   return group ? `${group}/${version}` : version;
 }
 

@@ -1,50 +1,52 @@
 import { background } from '../../async/background.ts';
+import type { Labels } from '../../cluster/selector.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
+import { apiVersionOf } from '../../kubernetes/api/resource.ts';
 import type { Log } from '../../log.ts';
+import type { Written } from '../../policy/collect.ts';
 import { namespaceLabels, nodeEntity } from '../../policy/kubernetes/pod.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
 import { type Problem, warning } from '../../problem.ts';
 import { Assembly } from '../policies/assembly.ts';
+import { Table } from '../policies/table.ts';
 import { type PolicyState, viewsOf } from '../policies/views.ts';
 import type { PolicyFeed } from '../ports/policies.ts';
+import { CalicoPolicies } from './calico-policies.ts';
 import { NODES } from './kinds.ts';
 import { type Outage, PolicyKind } from './policy-kind.ts';
-import {
-  CALICO_POLICY_KINDS,
-  CALICO_SET_KINDS,
-  CLUSTER_NETWORK_POLICIES,
-  NAMESPACES,
-  NETWORK_POLICIES,
-  PODS,
-  SERVICE_ACCOUNTS,
-} from './policy-kinds.ts';
+import { CLUSTER_NETWORK_POLICIES, NAMESPACES, NETWORK_POLICIES, PODS } from './policy-kinds.ts';
 import { PolicyLoss } from './policy-loss.ts';
-import { accountLabels, ownPodOf, writtenOf, writtenSetOf } from './policy-objects.ts';
-import { ServedKinds } from './served-kinds.ts';
+import { ownPodOf, writtenOf } from './policy-objects.ts';
+import { type Looks, ServedKinds } from './served-kinds.ts';
 import { UnfollowedKinds } from './unfollowed-kinds.ts';
 
 /** Policies, Calico's too where the server has them, and the cluster's pods, namespaces and nodes. */
 export class KubernetesPolicies implements PolicyFeed {
   readonly #client: KubernetesClient;
   readonly #log: Log;
-  readonly #looks: readonly [soon: number, later: number] | undefined;
+  readonly #looks: Looks | undefined;
   #running: State | undefined;
 
   /** `looks`: of `ServedKinds`. */
-  constructor(client: KubernetesClient, log: Log, looks?: readonly [soon: number, later: number]) {
+  constructor(client: KubernetesClient, log: Log, looks?: Looks) {
     this.#client = client;
     this.#log = log;
     this.#looks = looks;
   }
 
   get problems(): readonly Problem[] {
-    const { outage, loss, unfollowed } = this.#running ?? {};
+    const { outage, loss, calico, unfollowed } = this.#running ?? {};
     const what = 'policies may be out of date';
     return [
       ...(outage ? [warning('store-unreachable', what, outage.reason)] : []),
       ...(loss?.problems ?? []),
+      ...(calico?.problems ?? []),
       ...(unfollowed?.problems ?? []),
     ];
+  }
+
+  get origins(): readonly string[] {
+    return this.#running?.origins ?? [];
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<PolicyView> {
@@ -65,14 +67,17 @@ export class KubernetesPolicies implements PolicyFeed {
 type Options = {
   readonly client: KubernetesClient;
   readonly log: Log;
-  readonly looks?: readonly [soon: number, later: number];
+  readonly looks?: Looks;
 };
 
 /** What is known of the API's objects. */
 class State implements PolicyState {
   readonly loss = new PolicyLoss();
+  readonly calico: CalicoPolicies;
   readonly unfollowed: UnfollowedKinds;
   readonly #log: Log;
+  /** Without Calico's. */
+  readonly #policies: readonly PolicyKind<Written>[];
   /** Those that every server has. */
   readonly #always: readonly PolicyKind<object>[];
   readonly #maybe: readonly PolicyKind<object>[];
@@ -92,37 +97,50 @@ class State implements PolicyState {
       options,
     );
     const nodes = new PolicyKind(NODES, nodeEntity, options);
-    const accounts = new PolicyKind(SERVICE_ACCOUNTS, accountLabels, options);
+    const calico = new CalicoPolicies(options);
     const clusterPolicies = CLUSTER_NETWORK_POLICIES.map(policies);
-    const calicos = CALICO_POLICY_KINDS.map(policies);
-    const sets = CALICO_SET_KINDS.map((resource) => new PolicyKind(resource, writtenSetOf, options));
+    this.calico = calico;
+    this.#policies = [networkPolicies, ...clusterPolicies];
     this.#always = [networkPolicies, pods, namespaces, nodes];
-    this.#maybe = [...clusterPolicies, ...calicos, ...sets, accounts];
-    this.#served = [
-      ...clusterPolicies.map((kind) => new ServedKinds([kind], options)),
-      new ServedKinds([...calicos, ...sets], { ...options, companions: [accounts] }),
-    ];
+    this.#maybe = clusterPolicies;
+    this.#served = clusterPolicies.map((kind) => new ServedKinds([kind], options));
+    const own = this.#policies.map(({ table }) => table);
+    const noAccounts = new Table<Labels>();
     this.#assembly = new Assembly({
-      policies: [networkPolicies, ...clusterPolicies, ...calicos].map(({ table }) => table),
-      sets: sets.map(({ table }) => table),
+      get policies() {
+        return [...own, ...calico.policies];
+      },
+      get sets() {
+        return calico.sets;
+      },
       pods: pods.table,
       namespaces: namespaces.table,
       haveAllNamespaces: true,
-      serviceAccounts: accounts.table,
+      get serviceAccounts() {
+        return calico.serviceAccounts ?? noAccounts;
+      },
       nodes: nodes.table,
     });
   }
 
   get isComplete(): boolean {
-    return this.#all.every(({ isKnown }) => isKnown);
+    return [...this.#all, this.calico].every(({ isKnown }) => isKnown);
+  }
+
+  /** Which versions of API groups policies are read from. */
+  get origins(): readonly string[] {
+    const served = this.#policies.filter(({ isFollowed }) => isFollowed);
+    return [...served.map(({ resource }) => apiVersionOf(resource)), this.calico.origin ?? []].flat();
   }
 
   get outage(): Outage | undefined {
-    return [...this.#all, ...this.#served].map(({ outage }) => outage).find((outage) => outage !== undefined);
+    return [...this.#all, ...this.#served, this.calico]
+      .map(({ outage }) => outage)
+      .find((outage) => outage !== undefined);
   }
 
   run(signal: AbortSignal, changed: () => void): void {
-    for (const each of [...this.#always, ...this.#served, this.unfollowed])
+    for (const each of [...this.#always, ...this.#served, this.calico, this.unfollowed])
       background('follow what policies need', each.run(signal, changed), this.#log, signal);
   }
 

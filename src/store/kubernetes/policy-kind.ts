@@ -28,6 +28,11 @@ export class PolicyKind<T extends object> {
     return this.#isKnown;
   }
 
+  /** Whether the server has the kind. */
+  get isFollowed(): boolean {
+    return this.#running !== undefined;
+  }
+
   get outage(): Outage | undefined {
     return this.#running?.problem;
   }

@@ -1,7 +1,7 @@
 import type { ResourceType } from '../../kubernetes/api/resource.ts';
 
 /** Where kinds are served. */
-type Version = Pick<ResourceType, 'group' | 'version'>;
+export type Version = Pick<ResourceType, 'group' | 'version'>;
 
 const of = (
   { group, version }: Version,
@@ -27,20 +27,21 @@ export const CLUSTER_NETWORK_POLICIES = ['v1alpha2', 'v1beta1'].map((version) =>
   of({ group: 'policy.networking.k8s.io', version }, 'clusternetworkpolicies', 'ClusterNetworkPolicy', false),
 );
 
-/** Where Calico keeps its objects, in a cluster that has them. */
-const CALICO: Version = { group: 'crd.projectcalico.org', version: 'v1' };
+/** Where Calico keeps its objects: behind its API server, or in definitions of that very API. */
+export const CALICO_V1: Version = { group: 'crd.projectcalico.org', version: 'v1' };
+export const CALICO_V3: Version = { group: 'projectcalico.org', version: 'v3' };
 
 /** Calico's kinds of policies, and Tiers. */
-export const CALICO_POLICY_KINDS = [
-  of(CALICO, 'networkpolicies', 'NetworkPolicy', true),
-  of(CALICO, 'globalnetworkpolicies', 'GlobalNetworkPolicy', false),
-  of(CALICO, 'stagednetworkpolicies', 'StagedNetworkPolicy', true),
-  of(CALICO, 'stagedglobalnetworkpolicies', 'StagedGlobalNetworkPolicy', false),
-  of(CALICO, 'stagedkubernetesnetworkpolicies', 'StagedKubernetesNetworkPolicy', true),
-  of(CALICO, 'tiers', 'Tier', false),
+export const calicoPolicyKinds = (version: Version): readonly ResourceType[] => [
+  of(version, 'networkpolicies', 'NetworkPolicy', true),
+  of(version, 'globalnetworkpolicies', 'GlobalNetworkPolicy', false),
+  of(version, 'stagednetworkpolicies', 'StagedNetworkPolicy', true),
+  of(version, 'stagedglobalnetworkpolicies', 'StagedGlobalNetworkPolicy', false),
+  of(version, 'stagedkubernetesnetworkpolicies', 'StagedKubernetesNetworkPolicy', true),
+  of(version, 'tiers', 'Tier', false),
 ];
 
-export const CALICO_SET_KINDS = [
-  of(CALICO, 'networksets', 'NetworkSet', true),
-  of(CALICO, 'globalnetworksets', 'GlobalNetworkSet', false),
+export const calicoSetKinds = (version: Version): readonly ResourceType[] => [
+  of(version, 'networksets', 'NetworkSet', true),
+  of(version, 'globalnetworksets', 'GlobalNetworkSet', false),
 ];

@@ -7,23 +7,23 @@ import type { Written } from '../../policy/collect.ts';
 import { labelsOf, podEntity } from '../../policy/kubernetes/pod.ts';
 import type { OwnPod } from '../../policy/model/entity.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
-import { CALICO_POLICY_KINDS } from './policy-kinds.ts';
+import { CALICO_V1, NETWORK_POLICIES } from './policy-kinds.ts';
 
-/** Where Calico's servers put what its users have written into `metadata`, labels too since version 3.29. */
+/** Where Calico's API server puts what users have written into `metadata`, labels too since version 3.29. */
 const CALICO_METADATA = 'projectcalico.org/metadata';
 
 /** A policy, or a Tier. */
 export function writtenOf(resource: ResourceType, { metadata, spec }: KubernetesObject): Written {
   const { namespace, name } = metadata;
-  const isCalicos = resource === CALICO_POLICY_KINDS[0];
+  const isCalicos = resource.kind === NETWORK_POLICIES.kind && resource.group !== NETWORK_POLICIES.group;
   const kind = isCalicos ? CALICO_NETWORK_POLICY : resource.kind;
   return { kind, name, ...(namespace !== undefined && { namespace }), spec };
 }
 
 /** A NetworkSet or a GlobalNetworkSet. */
-export function writtenSetOf(object: KubernetesObject): WrittenSet {
+export function writtenSetOf({ group }: ResourceType, object: KubernetesObject): WrittenSet {
   const { namespace, name } = object.metadata;
-  const labels = { ...labelsOf(object), ...calicoLabels(object) };
+  const labels = { ...labelsOf(object), ...(group === CALICO_V1.group && calicoLabels(object)) };
   return { name, ...(namespace !== undefined && { namespace }), labels, spec: object.spec };
 }
 

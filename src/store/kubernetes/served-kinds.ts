@@ -10,7 +10,9 @@ import type { Outage, PolicyKind } from './policy-kind.ts';
  * Milliseconds between looks: while it is not certain that a kind is not served, and then. So long, too, must
  * a kind be missing: one that was not there before, and one that was.
  */
-const [SOON, LATER] = [2000, 60_000];
+export const LOOKS: Looks = [2000, 60_000];
+
+export type Looks = readonly [soon: number, later: number];
 
 type Kind = Pick<PolicyKind<object>, 'resource' | 'isKnown' | 'run' | 'none'>;
 
@@ -23,7 +25,7 @@ export class ServedKinds {
   readonly #log: Log;
   readonly #kinds: readonly Kind[];
   readonly #companions: readonly Kind[];
-  readonly #looks: readonly [soon: number, later: number];
+  readonly #looks: Looks;
   readonly #following = new Map<Kind, AbortController>();
   /** Since when, by `performance.now()`, a kind has not been served. */
   readonly #absences = new Map<Kind, number>();
@@ -38,19 +40,24 @@ export class ServedKinds {
       readonly client: Pick<KubernetesClient, 'call'>;
       readonly log: Log;
       readonly companions?: readonly Kind[];
-      readonly looks?: readonly [soon: number, later: number];
+      readonly looks?: Looks;
     },
   ) {
     this.#client = options.client;
     this.#log = options.log;
     this.#kinds = kinds;
     this.#companions = options.companions ?? [];
-    this.#looks = options.looks ?? [SOON, LATER];
+    this.#looks = options.looks ?? LOOKS;
   }
 
   /** Since when it is not known, and why, what the server has. */
   get outage(): Outage | undefined {
     return this.#outage;
+  }
+
+  /** Whether the server has any of them. */
+  get isAny(): boolean {
+    return this.#kinds.some((kind) => this.#following.has(kind));
   }
 
   /** Until `signal` aborts. */
@@ -78,8 +85,7 @@ export class ServedKinds {
 
   #act(served: ReadonlySet<string>, signal: AbortSignal, changed: () => void): void {
     for (const kind of this.#kinds) this.#decide(kind, served.has(kind.resource.plural), signal, changed);
-    const isAny = this.#kinds.some((kind) => this.#following.has(kind));
-    for (const kind of this.#companions) this.#decide(kind, isAny, signal, changed);
+    for (const kind of this.#companions) this.#decide(kind, this.isAny, signal, changed);
   }
 
   #decide(kind: Kind, isServed: boolean, signal: AbortSignal, changed: () => void): void {

@@ -4,15 +4,12 @@ import type { KubernetesClient } from '../../kubernetes/api/client.ts';
 import { servedKinds } from '../../kubernetes/api/discovery.ts';
 import type { ResourceType } from '../../kubernetes/api/resource.ts';
 import { type Problem, warning } from '../../problem.ts';
-import { CALICO_POLICY_KINDS } from './policy-kinds.ts';
 
 /** Milliseconds between two looks. */
 const EVERY = 60_000;
 
 type Unfollowed = {
   readonly kinds: readonly ResourceType[];
-  /** What is followed in the place of these, and so says enough where a server has both. */
-  readonly unless?: ResourceType;
   readonly fix: string;
 };
 
@@ -25,12 +22,6 @@ const old = (plural: string, kind: string): ResourceType => ({
 });
 
 const UNFOLLOWED: readonly Unfollowed[] = [
-  {
-    // Calico's API server shows what is in crd.projectcalico.org; without it, they may be defined themselves.
-    kinds: CALICO_POLICY_KINDS.map((kind) => ({ ...kind, group: 'projectcalico.org', version: 'v3' })),
-    ...(CALICO_POLICY_KINDS[0] && { unless: CALICO_POLICY_KINDS[0] }),
-    fix: 'write NetworkPolicies and ClusterNetworkPolicies instead',
-  },
   {
     kinds: [
       old('adminnetworkpolicies', 'AdminNetworkPolicy'),
@@ -70,14 +61,11 @@ export class UnfollowedKinds {
   }
 
   async #isThere(each: Unfollowed, signal: AbortSignal): Promise<boolean> {
-    const isServed = async (kinds: readonly ResourceType[]): Promise<boolean> => {
-      const [first] = kinds;
+    try {
+      const [first] = each.kinds;
       if (!first) return false;
       const served = await servedKinds(this.#client, first, { signal });
-      return kinds.some(({ plural }) => served.has(plural));
-    };
-    try {
-      return (await isServed(each.kinds)) && !(each.unless && (await isServed([each.unless])));
+      return each.kinds.some(({ plural }) => served.has(plural));
     } catch (error) {
       // As before: that it cannot be known is said by those that are followed.
       if (codeOf(error) === undefined) throw error;

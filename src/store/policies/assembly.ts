@@ -6,7 +6,7 @@ import type { PolicyView } from '../../policy/model/view.ts';
 import { type ReadSet, readSet, type WrittenSet } from './network-sets.ts';
 import type { Table } from './table.ts';
 
-/** All that policies depend on, as a store has it. */
+/** All that policies depend on, as a store has it; a table may give way to another. */
 export type Tables = {
   /** Of those with one name, the last counts. */
   readonly policies: readonly Table<Written>[];
@@ -21,6 +21,9 @@ export type Tables = {
   readonly nodes: Table<NodeEntity>;
 };
 
+/** What tables a view was made of, and how often they had changed. */
+type Versions = ReadonlyMap<Table<object>, number>;
+
 const NONE: Labels = {};
 
 /** Makes views of a store's tables. What has not changed stays the same objects. */
@@ -31,7 +34,7 @@ export class Assembly {
   /** Namespaces that are not known, as of the last view. */
   #unlabelled: ReadonlyMap<string, Labels> = new Map();
   #nextUnlabelled = new Map<string, Labels>();
-  #collected: { readonly version: string; readonly are: Collected } | undefined;
+  #collected: { readonly of: Versions; readonly are: Collected } | undefined;
 
   constructor(tables: Tables) {
     this.#tables = tables;
@@ -59,8 +62,8 @@ export class Assembly {
       problem === undefined ? [] : [{ ...rest, problem }],
     );
     const changing = [...policies, ...(lost.length > 0 ? [...sets, namespaces] : [])];
-    const version = `${lost.length}: ${changing.map(({ changes }) => changes).join()}`;
-    if (this.#collected?.version !== version) {
+    const versions: Versions = new Map(changing.map((table) => [table, table.changes]));
+    if (!this.#collected || !areEqual(this.#collected.of, versions)) {
       const { tiers, problems } = collectPolicies(
         policies.flatMap(({ values }) => [...values.values()]),
         lost,
@@ -73,7 +76,7 @@ export class Assembly {
         problem,
         closes: false,
       }));
-      this.#collected = { version, are: { tiers, problems: [...problems, ...ofSets] } };
+      this.#collected = { of: versions, are: { tiers, problems: [...problems, ...ofSets] } };
     }
     return this.#collected.are;
   }
@@ -112,4 +115,8 @@ export class Assembly {
     this.#nextUnlabelled.set(namespace, labels);
     return labels;
   }
+}
+
+function areEqual(some: Versions, others: Versions): boolean {
+  return some.size === others.size && [...some].every(([table, changes]) => others.get(table) === changes);
 }

@@ -14,6 +14,8 @@ export interface PolicyFeed {
   watch(signal: AbortSignal): AsyncIterable<PolicyView>;
   /** What keeps the views from being complete and current, while someone watches. */
   readonly problems: readonly Problem[];
+  /** Which versions of API groups they are read from, while someone watches. Absent: the store's own. */
+  readonly origins?: readonly string[];
 }
 
 /** A node's own pods. `areAll`: none is missing. */

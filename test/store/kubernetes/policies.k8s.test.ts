@@ -2,11 +2,19 @@ import assert from 'node:assert/strict';
 import { before, describe, type TestContext, test } from 'node:test';
 import { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
 import { servedKinds } from '../../../src/kubernetes/api/discovery.ts';
+import type { ResourceType } from '../../../src/kubernetes/api/resource.ts';
 import { SILENT } from '../../../src/log.ts';
 import { policyText } from '../../../src/policy/model/policy.ts';
 import type { PolicyView } from '../../../src/policy/model/view.ts';
+import { problemText } from '../../../src/problem.ts';
 import { KubernetesPolicies } from '../../../src/store/kubernetes/policies.ts';
-import { CALICO_POLICY_KINDS, CALICO_SET_KINDS } from '../../../src/store/kubernetes/policy-kinds.ts';
+import {
+  CALICO_V1,
+  CALICO_V3,
+  calicoPolicyKinds,
+  calicoSetKinds,
+  type Version,
+} from '../../../src/store/kubernetes/policy-kinds.ts';
 import {
   ApiServer,
   CRDS,
@@ -19,21 +27,32 @@ import {
 import { eventually } from '../servers.ts';
 import { agentToken, allowPolicies, without } from './rights.ts';
 
-const KINDS = [...CALICO_POLICY_KINDS, ...CALICO_SET_KINDS];
-const [NETWORK_POLICIES, GLOBAL] = CALICO_POLICY_KINDS;
-const TIERS = KINDS.find(({ plural }) => plural === 'tiers');
-const [SETS] = CALICO_SET_KINDS;
+const kindsOf = (version: Version): readonly ResourceType[] => [
+  ...calicoPolicyKinds(version),
+  ...calicoSetKinds(version),
+];
+const [NETWORK_POLICIES, GLOBAL] = calicoPolicyKinds(CALICO_V1);
+const [, NEWER_GLOBAL] = calicoPolicyKinds(CALICO_V3);
+const TIERS = calicoPolicyKinds(CALICO_V1).find(({ plural }) => plural === 'tiers');
+const [SETS] = calicoSetKinds(CALICO_V1);
+const MIGRATIONS: ResourceType = {
+  group: 'migration.projectcalico.org',
+  version: 'v1',
+  plural: 'datastoremigrations',
+  kind: 'DatastoreMigration',
+  namespaced: false,
+};
 const LOOKS = [200, 2000] as const;
 
-const nameOf = ({ plural, group }: (typeof KINDS)[number]): string => `${plural}.${group}`;
+const nameOf = ({ plural, group }: ResourceType): string => `${plural}.${group}`;
 
 /** As Calico's manifests do, but for their schemas. */
-async function defineCalico(admin: KubernetesClient): Promise<void> {
-  for (const resource of KINDS) {
-    const { group, plural, kind, namespaced } = resource;
+async function define(admin: KubernetesClient, resources: readonly ResourceType[]): Promise<void> {
+  for (const resource of resources) {
+    const { group, version, plural, kind, namespaced } = resource;
     const names = { kind, listKind: `${kind}List`, plural, singular: kind.toLowerCase() };
     const openAPIV3Schema = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
-    const versions = [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema } }];
+    const versions = [{ name: version, served: true, storage: true, schema: { openAPIV3Schema } }];
     const spec = { group, scope: namespaced ? 'Namespaced' : 'Cluster', names, versions };
     await admin.apply(
       CRDS,
@@ -41,10 +60,17 @@ async function defineCalico(admin: KubernetesClient): Promise<void> {
       { fieldManager: 'test', force: true },
     );
   }
-  const [first] = KINDS;
+  const [first] = resources;
   assert.ok(first);
-  await eventually(async () => (await servedKinds(admin, first)).size >= KINDS.length);
+  await eventually(async () => (await servedKinds(admin, first)).size >= resources.length);
 }
+
+async function undefine(admin: KubernetesClient, resources: readonly ResourceType[]): Promise<void> {
+  for (const resource of resources) await admin.delete(CRDS, { name: nameOf(resource) });
+}
+
+const policiesOf = (view: PolicyView | undefined): readonly string[] =>
+  view?.tiers.flatMap((tier) => tier.policies.map((each) => `${tier.name}: ${policyText(each)}`)) ?? [];
 
 describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
   let server: ApiServer;
@@ -64,7 +90,11 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
   function watch(
     t: TestContext,
     token: string,
-  ): { feed: KubernetesPolicies; view: () => PolicyView | undefined } {
+  ): {
+    feed: KubernetesPolicies;
+    views: readonly PolicyView[];
+    view: () => PolicyView | undefined;
+  } {
     const client = new KubernetesClient({ access: server.access(token) });
     const feed = new KubernetesPolicies(client, SILENT, LOOKS);
     const ended = new AbortController();
@@ -72,11 +102,11 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
       ended.abort();
       client.close();
     });
-    let last: PolicyView | undefined;
+    const views: PolicyView[] = [];
     void (async () => {
-      for await (const view of feed.watch(ended.signal)) last = view;
+      for await (const view of feed.watch(ended.signal)) views.push(view);
     })();
-    return { feed, view: () => last };
+    return { feed, views, view: () => views.at(-1) };
   }
 
   test('Calico’s kinds are followed once they are there, with what their selectors ask for', async (t) => {
@@ -85,7 +115,7 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
     await eventually(() => view());
     assert.deepEqual(view()?.tiers, []);
 
-    await defineCalico(admin);
+    await define(admin, kindsOf(CALICO_V1));
     assert.ok(NETWORK_POLICIES && GLOBAL && TIERS && SETS);
     const at = { namespace: 'shop' };
     await admin.create(TIERS, { metadata: { name: 'own' }, spec: { order: 5 } });
@@ -109,8 +139,7 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
         containers: [{ name: 'c', image: 'none' }],
       },
     });
-    const policies = (): readonly string[] =>
-      view()?.tiers.flatMap((tier) => tier.policies.map((each) => `${tier.name}: ${policyText(each)}`)) ?? [];
+    const policies = (): readonly string[] => policiesOf(view());
     await eventually(() => policies().length === 2);
     assert.deepEqual(policies(), [
       'own: GlobalNetworkPolicy own.all',
@@ -125,12 +154,62 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
     await eventually(() => view()?.pods.get('shop/web')?.serviceAccountLabels.role === 'b');
     assert.deepEqual(view()?.problems, []);
 
-    for (const resource of KINDS) await admin.delete(CRDS, { name: nameOf(resource) });
+    await undefine(admin, kindsOf(CALICO_V1));
     await eventually(() => policies().length === 0, 60_000);
   });
 
+  test('Calico’s objects are read where Calico has them, through a migration, and never from both', async (t) => {
+    const [older, newer] = [kindsOf(CALICO_V1), kindsOf(CALICO_V3)];
+    assert.ok(GLOBAL && NEWER_GLOBAL);
+    await allowPolicies(admin);
+    await define(admin, newer);
+    await admin.create(NEWER_GLOBAL, { metadata: { name: 'new' }, spec: {} });
+    const { feed, views, view } = watch(t, await agentToken(admin));
+    const read = (name: string): boolean =>
+      policiesOf(view()).join() === `default: GlobalNetworkPolicy ${name}`;
+    await eventually(() => read('new'));
+    assert.deepEqual(feed.origins, ['networking.k8s.io/v1', 'projectcalico.org/v3']);
+
+    // As Calico decides it: the newer ones could as well be what its API server shows.
+    await define(admin, older);
+    await admin.create(GLOBAL, { metadata: { name: 'old' }, spec: {} });
+    await eventually(() => read('old'), 30_000);
+    assert.deepEqual(feed.origins, ['networking.k8s.io/v1', 'crd.projectcalico.org/v1']);
+    await eventually(() => feed.problems.length > 0);
+    assert.match(
+      feed.problems.map(problemText).join(),
+      /^policies of these kinds are not enforced: projectcalico\.org\/v3: .* crd\.projectcalico\.org\/v1, .*$/,
+    );
+
+    await define(admin, [MIGRATIONS]);
+    const at = { metadata: { name: 'v1-to-v3' } };
+    await admin.create(MIGRATIONS, { ...at, status: { phase: 'Migrating' } });
+    const options = { fieldManager: 'test', force: true };
+    await admin.apply(MIGRATIONS, { ...at, status: { phase: 'Converged' } }, options);
+    await eventually(() => read('new'), 30_000);
+    assert.deepEqual(feed.origins, ['networking.k8s.io/v1', 'projectcalico.org/v3']);
+    await eventually(() => feed.problems.length === 0);
+
+    // The older definitions go with all objects, and then the record of the migration.
+    await undefine(admin, older);
+    await undefine(admin, [MIGRATIONS]);
+    const [first] = older;
+    assert.ok(first);
+    await eventually(async () => (await servedKinds(admin, first)).size === 0, 30_000);
+    await admin.create(NEWER_GLOBAL, { metadata: { name: 'newest' }, spec: {} });
+    await eventually(() => policiesOf(view()).length === 2);
+    await admin.delete(NEWER_GLOBAL, { name: 'newest' });
+    await eventually(() => read('new'));
+    assert.deepEqual(
+      views.map(policiesOf).filter((each) => !/(new|old|new,.*newest)$/.test(each.join())),
+      [],
+      'no view lacked them, or had both',
+    );
+    await undefine(admin, newer);
+  });
+
   test('what the server has and the agent must not read is no absence', async (t) => {
-    await defineCalico(admin);
+    await define(admin, kindsOf(CALICO_V1));
     for (const [resource, expected] of [
       ['tiers', /cannot list resource "\w+" in API group "crd\.projectcalico\.org".*the verb list on/],
       ['serviceaccounts', /cannot list resource "serviceaccounts".*the verb list on serviceaccounts/],

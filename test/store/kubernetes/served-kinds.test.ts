@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FlatnetError } from '../../../src/error.ts';
 import type { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
+import type { ResourceType } from '../../../src/kubernetes/api/resource.ts';
 import { SILENT } from '../../../src/log.ts';
-import { CALICO_POLICY_KINDS, SERVICE_ACCOUNTS } from '../../../src/store/kubernetes/policy-kinds.ts';
+import {
+  CALICO_V1,
+  calicoPolicyKinds,
+  SERVICE_ACCOUNTS,
+} from '../../../src/store/kubernetes/policy-kinds.ts';
 import { ServedKinds } from '../../../src/store/kubernetes/served-kinds.ts';
 import { eventually } from '../servers.ts';
 
@@ -15,7 +20,7 @@ class Noted {
   isKnown = false;
   followed = 0;
   gone = 0;
-  constructor(resource: (typeof CALICO_POLICY_KINDS)[number]) {
+  constructor(resource: ResourceType) {
     this.resource = resource;
   }
   async run(signal: AbortSignal): Promise<void> {
@@ -37,7 +42,9 @@ test('kinds are followed where the server has them, and given up only if they st
       return { resources: served.map((name) => ({ name })) };
     },
   };
-  const kinds = CALICO_POLICY_KINDS.slice(0, 2).map((resource) => new Noted(resource));
+  const kinds = calicoPolicyKinds(CALICO_V1)
+    .slice(0, 2)
+    .map((resource) => new Noted(resource));
   const [first, second] = kinds;
   const accounts = new Noted(SERVICE_ACCOUNTS);
   assert.ok(first && second);

@@ -21,19 +21,13 @@ test('the status names the kinds of policies that a cluster has and nobody follo
   t.after(() => ended.abort());
   const running = kinds.run(ended.signal);
   const named = (): string => kinds.problems.map(problemText).join('\n');
-  const native = { 'projectcalico.org/v3': ['tiers', 'globalnetworkpolicies'] };
 
-  served = native;
-  await eventually(() => /not enforced: projectcalico\.org\/v3: the cluster has them/.test(named()));
+  served = { 'policy.networking.k8s.io/v1alpha1': ['adminnetworkpolicies'] };
+  await eventually(() => /v1alpha1: .*; write ClusterNetworkPolicies instead$/.test(named()));
   served = new FlatnetError('down', { code: 'STORE_UNAVAILABLE' });
   await new Promise((later) => setTimeout(later, 50));
   assert.equal(kinds.problems.length, 1, 'no answer is no absence');
-  // Behind Calico's API server are kinds that are followed.
-  served = { ...native, 'crd.projectcalico.org/v1': ['networkpolicies'] };
-  await eventually(() => kinds.problems.length === 0);
-  served = { 'policy.networking.k8s.io/v1alpha1': ['adminnetworkpolicies'] };
-  await eventually(() => /v1alpha1: .*; write ClusterNetworkPolicies instead$/.test(named()));
-  served = { 'policy.networking.k8s.io/v1alpha1': ['others'], 'projectcalico.org/v3': ['ippools'] };
+  served = { 'policy.networking.k8s.io/v1alpha1': ['others'] };
   await eventually(() => kinds.problems.length === 0);
   ended.abort();
   await running;
