@@ -173,5 +173,34 @@ for (const wiring of ['bridge', 'routed']) {
       await become('team/near', 'team/far');
       await eventually(async () => (await lab.run('status')).status === 0);
     });
+
+    test('policies go after the pods that they protect', async () => {
+      const template = {
+        metadata: { labels: { app: 'web' } },
+        spec: { containers: [{ name: 'c', image: 'none' }] },
+      };
+      const pod = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        ...template,
+        metadata: { name: 'web3', labels: { app: 'web' } },
+      };
+      const spec = { selector: { matchLabels: { app: 'web' } }, template };
+      const deployment = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web4' }, spec };
+      const all = [isolated, pod, deployment];
+      await apply(...all);
+      const pods = async (): Promise<string> => (await lab.run('status')).stdout;
+      assert.match(await pods(), /web3.*\n.*web4-/);
+      // A policy cannot be deleted now: what goes before it is gone nevertheless.
+      await lab.ok('store', 'stop');
+      writeFileSync(file, JSON.stringify({ kind: 'List', apiVersion: 'v1', items: all }));
+      assert.notEqual((await lab.run('delete', '-f', file)).status, 0);
+      assert.doesNotMatch(await pods(), /web3|web4-/);
+      await lab.ok('store', 'start');
+      assert.equal(
+        await remove(...all),
+        'networkpolicy/web deleted\npod/web3 absent\ndeployment.apps/web4 absent\n',
+      );
+    });
   });
 }

@@ -55,7 +55,7 @@ export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<A
  * an error.
  */
 export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
-  const objects: { object: string; outcome: Outcome }[] = [];
+  const outcomes = new Map<Manifest, Outcome>();
   const gone: PodRecord[] = [];
   const removePods = async (pods: readonly PodRecord[]): Promise<void> => {
     for (const pod of pods) {
@@ -63,12 +63,8 @@ export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise
       gone.push(pod);
     }
   };
-  const policies = await removePolicies(lab, manifests);
   for (const manifest of manifests) {
-    if (manifest.kind === 'Policy') {
-      objects.push({ object: objectName(manifest), outcome: outcomeOf(manifest, policies) });
-      continue;
-    }
+    if (manifest.kind === 'Policy') continue;
     const present = exists(lab, manifest);
     if (manifest.kind === 'Namespace') {
       const inside = readWorkloads(lab).filter(({ namespace }) => namespace === manifest.name);
@@ -81,9 +77,18 @@ export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise
     } else {
       removeWorkload(lab, manifest);
     }
-    objects.push({ object: objectName(manifest), outcome: present ? 'deleted' : 'absent' });
+    outcomes.set(manifest, present ? 'deleted' : 'absent');
   }
   const { created, deleted } = await converge(lab);
+  // Last: so the pods are protected to their end.
+  const policies = await removePolicies(lab, manifests);
+  const objects = manifests.map((manifest) => ({
+    object: objectName(manifest),
+    outcome:
+      manifest.kind === 'Policy'
+        ? outcomeOf(manifest, policies)
+        : (outcomes.get(manifest) ?? ('absent' as const)),
+  }));
   return { objects, created, deleted: [...gone, ...deleted] };
 }
 
