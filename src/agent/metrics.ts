@@ -58,7 +58,10 @@ function policyFamilies({ denied, lastChange, ...figures }: PolicyFigures): read
   const { ingress, egress, unprotected } = denied;
   return [
     family('flatnet_policies', 'gauge', 'Network policies of the cluster.', [[figures.policies]]),
-    family('flatnet_policies_refused', 'gauge', 'Those that cannot be read.', [[figures.refused]]),
+    family('flatnet_policies_refused', 'gauge', 'Those that cannot be read; staged ones close no pods.', [
+      [figures.refused, { staged: 'false' }],
+      [figures.refusedStaged, { staged: 'true' }],
+    ]),
     family('flatnet_policy_elements', 'gauge', 'Elements of their sets in the kernel.', [[figures.elements]]),
     family(
       'flatnet_policy_denied_packets_total',

@@ -25,6 +25,7 @@ const STATUS: AgentStatus = {
   policies: {
     policies: 4,
     refused: 1,
+    refusedStaged: 2,
     elements: 30,
     denied: { ingress: 7, egress: 8, unprotected: 9 },
     unlogged: 5,
@@ -76,7 +77,8 @@ test('metrics in Prometheus’ text format: each name once with its help and typ
     'flatnet_problems{id="block-outside-pools",severity="warning"} 1',
     'flatnet_packets_total{fate="strangers"} 2',
     'flatnet_policies 4',
-    'flatnet_policies_refused 1',
+    'flatnet_policies_refused{staged="false"} 1',
+    'flatnet_policies_refused{staged="true"} 2',
     'flatnet_policy_elements 30',
     'flatnet_policy_denied_packets_total{direction="egress"} 8',
     'flatnet_policy_denied_packets_total{direction="unprotected"} 9',

@@ -13,6 +13,8 @@ export type PolicyFigures = {
   readonly policies: number;
   /** Those that cannot be read, and close their pods. */
   readonly refused: number;
+  /** Staged ones that cannot be read, and close nothing. */
+  readonly refusedStaged: number;
   /** Elements of sets in the kernel. */
   readonly elements: number;
   /** Packets denied, and those from or to pods whose policies are not in force, or that are none. */
@@ -37,11 +39,13 @@ export async function policyFigures(
   netns?: string,
 ): Promise<Omit<PolicyFigures, 'lastChange'>> {
   const policies = cluster.tiers.flatMap((tier) => tier.policies);
+  const unreadable = policies.filter(({ isUnreadable }) => isUnreadable);
   const counts = await Promise.all(compiled.tables.map((table) => countsOf(table, netns)));
   const total = (of: (each: Counts) => number): number => counts.reduce((sum, each) => sum + of(each), 0);
   return {
     policies: policies.length,
-    refused: policies.filter(({ isUnreadable }) => isUnreadable).length,
+    refused: unreadable.filter(({ staged }) => !staged).length,
+    refusedStaged: unreadable.filter(({ staged }) => staged).length,
     elements: contributions.flatMap(({ items }) => items).filter(({ kind }) => kind === 'nft-element').length,
     denied: {
       ingress: total(({ ingress }) => ingress),

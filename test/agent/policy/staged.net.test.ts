@@ -28,6 +28,14 @@ const STAGED: readonly Written[] = [
   },
 ];
 
+const UNREADABLE = { podSelector: { matchLabels: { app: 'nobody' } }, ingress: 'none' };
+
+const BROKEN: readonly Written[] = [
+  { kind: 'NetworkPolicy', namespace: 'default', name: 'broken', spec: UNREADABLE },
+  { kind: 'StagedKubernetesNetworkPolicy', namespace: 'default', name: 'one', spec: UNREADABLE },
+  { kind: 'StagedKubernetesNetworkPolicy', namespace: 'default', name: 'two', spec: UNREADABLE },
+];
+
 test('staged policies decide nothing; what they would is counted for each', { skip: NO_KERNEL }, async () => {
   using node = new RoutedNode();
   using running = new Running({ path: netnsPath(node.name) });
@@ -37,7 +45,7 @@ test('staged policies decide nothing; what they would is counted for each', { sk
     [b, 'web'],
     [c, 'other'],
   ]);
-  const inForce = inForceFor(names, [WEB, ...STAGED]);
+  const inForce = inForceFor(names, [WEB, ...STAGED, ...BROKEN]);
   running.wantAll(inForce.contributions);
   await running.settled();
   using receiver = UdpSocket.open(node.at(b), { ip: b, port: 53 });
@@ -56,7 +64,11 @@ test('staged policies decide nothing; what they would is counted for each', { sk
   const arrived: string[] = [];
   for (let data = receiver.receive(); data; data = receiver.receive()) arrived.push(data.toString());
   assert.deepEqual(arrived, ['client', 'client']);
-  const { staged, denied } = await policyFigures(inForce, netnsPath(node.name));
+  const { staged, denied, policies, refused, refusedStaged } = await policyFigures(
+    inForce,
+    netnsPath(node.name),
+  );
+  assert.deepEqual({ policies, refused, refusedStaged }, { policies: 6, refused: 1, refusedStaged: 2 });
   assert.deepEqual(denied, { ingress: 4, egress: 0, unprotected: 0 });
   assert.deepEqual(
     staged.toSorted((one, other) => (one.policy < other.policy ? -1 : 1)),
