@@ -6,15 +6,8 @@ import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
 import { linkAdd } from '../../src/linux/link/change.ts';
 import { linkGet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
-import {
-  type Route,
-  routeAdd,
-  routeDelete,
-  routeDump,
-  routeGet,
-  routeGets,
-  routeReplace,
-} from '../../src/linux/route.ts';
+import { type Route, routeAdd, routeDelete, routeDump, routeReplace } from '../../src/linux/route.ts';
+import { routeGet, routeGets } from '../../src/linux/route-lookup.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
 
 const ip = parseIp;

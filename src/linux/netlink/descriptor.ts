@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { withNetns } from '../netns.ts';
 import * as sys from '../sys.ts';
 import { AF_NETLINK } from './family.ts';
@@ -71,6 +72,12 @@ export function acknowledgementsHeld(fd: number): number {
 /** Allows writes of so many bytes. A longer one fails with EMSGSIZE: the kernel takes each as a whole. */
 export function enlargeSendBuffer(fd: number, size: number): void {
   enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF, size);
+}
+
+/** The error of a read or write. */
+export function ioError(operation: string, cause: unknown): FlatnetError {
+  const errno = codeOf(cause) ?? 'EIO';
+  return new FlatnetError(messageOf(cause), { code: 'SYSCALL', operation, errno, cause });
 }
 
 /** Enlarges a buffer beyond the system's limit if permitted (CAP_NET_ADMIN), otherwise up to it. */

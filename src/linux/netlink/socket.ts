@@ -1,13 +1,15 @@
 import fs from 'node:fs';
 import { promisify } from 'node:util';
 import { nextTurn } from '../../async/pause.ts';
-import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import { FlatnetError } from '../../error.ts';
 import * as sys from '../sys.ts';
+import { Answers } from './answers.ts';
 import { Datagrams } from './datagrams.ts';
 import {
   acknowledgementsHeld,
   BUFFER_SIZE,
   enlargeSendBuffer,
+  ioError,
   openDescriptor,
   type SocketOptions,
 } from './descriptor.ts';
@@ -24,23 +26,11 @@ import type { DumpRequest, Request } from './message.ts';
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
 
-/** Reads that time out, 250 ms each (15 seconds in total), before giving up on the kernel. */
-const MAX_SILENT_READS = 60;
-/**
- * A dump's datagram holds at most 32 KiB (netlink_dump in af_netlink.c), any other message less than 64 KiB.
- */
-const READ_SIZE = 64 << 10;
 const DUMP_TRIES = 30;
 /** Any receive buffer holds so many acknowledgements. */
 const SMALL_BATCH = 32;
 /** Datagrams (of about 250 neighbours each) to read before yielding to other work. */
 const READS_AT_ONCE = 4;
-
-/**
- * Read buffer for answers, shared by all sockets: nothing else runs between a read and its decoding.
- * Otherwise each pod's socket would allocate 64 KiB for one or two answers.
- */
-const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
 
 const writeAsync = promisify(fs.write);
 
@@ -185,7 +175,7 @@ export class NetlinkSocket implements Disposable {
     try {
       fs.writeSync(this.#fd, bytes);
     } catch (error) {
-      throw syscallError('netlink write', error);
+      throw ioError('netlink write', error);
     }
   }
 
@@ -208,12 +198,12 @@ export class NetlinkSocket implements Disposable {
       try {
         await writeAsync(this.#fd, exchange.bytes, 0, exchange.bytes.length, null);
       } catch (error) {
-        throw syscallError('netlink write', error);
+        throw ioError('netlink write', error);
       }
       // By now the kernel has done the work and queued its answers; a dump continues with each read.
-      for (let reads = 1, silence = 0; !exchange.done; reads++) {
-        const datagram = this.#receiveSync();
-        silence = datagram ? 0 : countSilence(silence);
+      const answers = new Answers(this.#fd);
+      for (let reads = 1; !exchange.done; reads++) {
+        const datagram = answers.read();
         if (datagram) exchange.take(datagram);
         if (reads % READS_AT_ONCE === 0) await nextTurn();
       }
@@ -236,9 +226,9 @@ export class NetlinkSocket implements Disposable {
     }
     const exchange = this.#begin(create, count);
     this.send(exchange.bytes);
-    for (let silence = 0; !exchange.done; ) {
-      const datagram = this.#receiveSync();
-      silence = datagram ? 0 : countSilence(silence);
+    const answers = new Answers(this.#fd);
+    while (!exchange.done) {
+      const datagram = answers.read();
       if (datagram) exchange.take(datagram);
     }
     return exchange;
@@ -261,15 +251,6 @@ export class NetlinkSocket implements Disposable {
     return exchange;
   }
 
-  #receiveSync(): Buffer | undefined {
-    try {
-      return ANSWER.subarray(0, fs.readSync(this.#fd, ANSWER, 0, READ_SIZE, null));
-    } catch (error) {
-      if (isNothing(error)) return undefined;
-      throw syscallError('netlink read', error);
-    }
-  }
-
   #batches<R extends Request>(requests: readonly R[]): (readonly R[])[] {
     if (requests.length > this.#batchSize) this.#batchSize = acknowledgementsHeld(this.#fd);
     if (requests.length <= this.#batchSize) return requests.length === 0 ? [] : [requests];
@@ -278,16 +259,6 @@ export class NetlinkSocket implements Disposable {
       requests.slice(i * this.#batchSize, (i + 1) * this.#batchSize),
     );
   }
-}
-
-/** EAGAIN: the receive timeout. EINTR: a signal, after which libuv repeats writes, but not reads. */
-function isNothing(error: unknown): boolean {
-  return codeOf(error) === 'EAGAIN' || codeOf(error) === 'EINTR';
-}
-
-function countSilence(silence: number): number {
-  if (silence < MAX_SILENT_READS) return silence + 1;
-  throw new FlatnetError('the kernel did not answer', { code: 'TIMEOUT', operation: 'netlink read' });
 }
 
 function throwFirst(answers: readonly Answer[]): void {
@@ -303,13 +274,4 @@ function only<T>([answer]: readonly (T | FlatnetError)[], request: Request): T {
 function interrupted({ operation, object }: Request): FlatnetError {
   const text = 'kept changing while it was being read';
   return new FlatnetError(text, { code: 'NETLINK', operation, object, errno: 'EINTR' });
-}
-
-function syscallError(operation: string, cause: unknown): FlatnetError {
-  return new FlatnetError(messageOf(cause), {
-    code: 'SYSCALL',
-    operation,
-    errno: codeOf(cause) ?? 'EIO',
-    cause,
-  });
 }

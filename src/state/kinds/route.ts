@@ -11,8 +11,8 @@ import {
   routeAppend,
   routeDelete,
   routeDump,
-  routeGet,
 } from '../../linux/route.ts';
+import { routeGet } from '../../linux/route-lookup.ts';
 import { protocolName, RTPROT_BIRD } from '../../linux/route-protocol.ts';
 import { type Change, equal, type Items, words } from '../kind.ts';
 import { mayReplaceRoute, OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';

@@ -8,14 +8,8 @@ import { linkAdd, linkDelete, linkSet } from '../../../src/linux/link/change.ts'
 import { linkDump, linkGet } from '../../../src/linux/link/link.ts';
 import { neighbourDump, neighbourReplace } from '../../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
-import {
-  type Route,
-  routeAdd,
-  routeDelete,
-  routeDump,
-  routeGet,
-  routeReplace,
-} from '../../../src/linux/route.ts';
+import { type Route, routeAdd, routeDelete, routeDump, routeReplace } from '../../../src/linux/route.ts';
+import { routeGet } from '../../../src/linux/route-lookup.ts';
 import { kernelTest, sandbox } from '../sandbox.ts';
 
 const net = parseCidr;
