@@ -8,23 +8,17 @@ import type { OwnPort } from '../cluster/own-port.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { ClusterFacts } from '../companions/companion.ts';
 import { FAMILIES } from '../ip/address.ts';
-import { type Cidr, contains } from '../ip/cidr.ts';
+import type { Cidr } from '../ip/cidr.ts';
 import type { PolicyView } from '../policy/model/view.ts';
 import { isKnown } from '../policy/node/subjects.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { Server } from '../url.ts';
 import type { AgentOptions } from './options.ts';
+import { OwnSubnets } from './own-subnets.ts';
 import { Pods, type PodsChange } from './pods.ts';
 import { PolicyFacts } from './policy/facts.ts';
 import { publishedNode } from './published.ts';
 import { servedHere } from './served.ts';
-
-/**
- * How certain this node is of its subnets. `remembered`: from before the start; valid for running pods, but
- * another node may hold them by now. `lost`: another node holds them. In both states no pod gets an address.
- * `trusted`: remembered, and used because the store is unreachable.
- */
-export type Standing = 'unknown' | 'remembered' | 'trusted' | 'confirmed' | 'lost';
 
 /** What a starting agent needs, in order. */
 type Step = 'underlay' | 'network' | 'subnets';
@@ -37,6 +31,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   readonly options: AgentOptions;
   readonly pods: Pods;
   readonly policy = new PolicyFacts(() => this.#changed());
+  readonly own: OwnSubnets;
   readonly tunnelMacs: Self['tunnelMacs'];
   #underlay: Underlay | undefined;
   #host = NO_HOST;
@@ -46,8 +41,6 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   #resources: Resources = NO_RESOURCES;
   #nodes: readonly Node[] | undefined;
   #complete = false;
-  #subnets: readonly Cidr[] | undefined;
-  #standing: Standing = 'unknown';
   readonly #obstacles: { [S in Step]?: string } = {};
   #companion: unknown;
   #published: Node | undefined;
@@ -62,6 +55,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     this.options = options;
     this.tunnelMacs = tunnelMacs;
     this.pods = new Pods(pods, (what) => this.emit('pods', what));
+    this.own = new OwnSubnets(this, () => this.#changed());
   }
 
   get #healthPorts(): OwnPort[] {
@@ -125,7 +119,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
    * from them is gone: those remembered from before the start may lack the latest.
    */
   get isComplete(): boolean {
-    return this.#complete && this.#standing !== 'remembered' && this.policy.suffice(this.#network?.policy);
+    return this.#complete && this.own.standing !== 'remembered' && this.policy.suffice(this.#network?.policy);
   }
 
   /**
@@ -158,53 +152,28 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     this.#network = network;
     this.#resources = resources;
     this.#complete ||= complete;
-    if (this.usesBlocks && this.#subnets && !this.isDoubtful) this.#subnets = this.#blocks ?? this.#subnets;
+    this.own.follow();
     this.#changed();
   }
 
   get subnets(): readonly Cidr[] | undefined {
-    return this.#subnets;
-  }
-
-  get standing(): Standing {
-    return this.#standing;
+    return this.own.list;
   }
 
   /** Whether the store confirms that this machine is the node of its name. */
   get isMember(): boolean {
-    return this.#standing === 'confirmed';
+    return this.own.standing === 'confirmed';
   }
 
-  /** Whether another node may hold our subnets, so that no pod may get an address from them. */
-  get isDoubtful(): boolean {
-    return this.#standing === 'remembered' || this.#standing === 'lost';
-  }
-
-  /**
-   * Sets the subnets the store confirmed as ours. With addresses from blocks, joining yields none: the view
-   * lists each node's blocks.
-   */
+  /** The store confirms these as ours. */
   confirmSubnets(subnets: readonly Cidr[]): void {
     delete this.#obstacles.subnets;
-    this.#setSubnets(subnets, 'confirmed');
-  }
-
-  /** Sets the subnets this node had before it started. */
-  restoreSubnets(subnets: readonly Cidr[]): void {
-    this.#setSubnets(subnets, 'remembered');
-  }
-
-  /** Falls back to the remembered subnets because the store is unreachable. */
-  trustMemory(): void {
-    if (this.#standing !== 'remembered') return;
-    this.#standing = 'trusted';
-    this.#changed();
+    this.own.confirm(subnets);
   }
 
   loseSubnets(reason: string): void {
     this.setObstacle('subnets', reason);
-    this.#standing = 'lost';
-    this.#changed();
+    this.own.lose();
   }
 
   /** Why the last attempt to get a missing fact failed; undefined while none has. */
@@ -257,7 +226,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
       network: this.#network,
       underlay: this.#underlay,
       tunnelMacs: this.tunnelMacs,
-      subnets: this.#subnets ?? [],
+      subnets: this.subnets ?? [],
       resources: this.#resources,
       companion: this.#companion,
     });
@@ -286,36 +255,9 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     return { network, nodes, resources: this.#resources, labels: this.labels, isMember: this.isMember };
   }
 
-  /**
-   * The blocks recorded under this node's name, in pools or in use: a pool may be deleted while pods have its
-   * addresses. They are ours once we are a member; until then another machine may have the name.
-   */
-  get #blocks(): readonly Cidr[] | undefined {
-    return this.#recorded?.filter((block) => this.#isInUse(block));
-  }
-
-  /** Blocks recorded under this node's name that are in no pool, and of which no pod has an address. */
-  get strayBlocks(): readonly Cidr[] {
-    if (!this.usesBlocks) return [];
-    return (this.#recorded ?? []).filter((block) => !this.#isInUse(block));
-  }
-
   /** The subnets recorded under this node's name. */
-  get #recorded(): readonly Cidr[] | undefined {
+  get recorded(): readonly Cidr[] | undefined {
     return this.#nodes?.find(({ name }) => name === this.options.node)?.subnets;
-  }
-
-  #isInUse(block: Cidr): boolean {
-    return (
-      this.#resources.ipPools.some(({ cidr }) => contains(cidr, block)) ||
-      this.pods.list().some(({ addresses }) => addresses.some((ip) => contains(block, ip)))
-    );
-  }
-
-  #setSubnets(subnets: readonly Cidr[], standing: Standing): void {
-    this.#standing = standing;
-    this.#subnets = this.usesBlocks ? (this.#blocks ?? this.#subnets ?? subnets) : subnets;
-    this.#changed();
   }
 
   #changed(): void {

@@ -65,7 +65,7 @@ export class Feed {
     const own = view.nodes.find(({ name }) => name === facts.options.node);
     const known = Object.values(previous);
     const subnets = known.length > 0 ? known : own?.subnets;
-    if (subnets) facts.restoreSubnets(subnets);
+    if (subnets) facts.own.restore(subnets);
   }
 
   /** Follows the cluster in the store until the signal aborts, and keeps the newest view on disk. */

@@ -285,7 +285,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     const computed = this.#computed;
     if (this.#health.problem !== undefined || !computed || this.#underway) return;
     this.#settle();
-    if (this.#facts.isDoubtful || this.#announced.covers(computed)) return;
+    if (this.#facts.own.areDoubtful || this.#announced.covers(computed)) return;
     this.#announced.note(computed);
     this.emit('ready', computed);
   }

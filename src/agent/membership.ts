@@ -60,9 +60,9 @@ export class Membership {
   }
 
   get tenure(): Tenure {
-    const { standing, options } = this.#facts;
+    const { own, options } = this.#facts;
     const ttl = storeTtl(options.store);
-    return { standing, renewal: this.#claim?.renewal, vacant: this.#vacant, ttl };
+    return { standing: own.standing, renewal: this.#claim?.renewal, vacant: this.#vacant, ttl };
   }
 
   /**
@@ -99,7 +99,7 @@ export class Membership {
 
   #failed(reason: string, error: unknown): void {
     this.#facts.setObstacle('subnets', reason);
-    if (codeOf(error) === 'STORE_UNAVAILABLE') this.#facts.trustMemory();
+    if (codeOf(error) === 'STORE_UNAVAILABLE') this.#facts.own.trustMemory();
   }
 
   /** Publishes the facts when they differ from what was published last. */

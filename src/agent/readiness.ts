@@ -80,10 +80,10 @@ function overlapOf(facts: Facts, network: Network, subnets: readonly Cidr[]): Pr
 
 function doubt(facts: Facts): Problem | undefined {
   const cause = facts.obstacle('subnets');
-  if (facts.standing === 'remembered') {
+  if (facts.own.standing === 'remembered') {
     return obstacle('subnets-unconfirmed', 'the store has not confirmed its subnets yet', cause);
   }
-  if (facts.standing === 'lost') {
+  if (facts.own.standing === 'lost') {
     return obstacle('subnets-lost', 'its subnets are no longer its own', cause);
   }
   return undefined;

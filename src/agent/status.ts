@@ -106,7 +106,7 @@ export function agentStatus(
       ...feed.problems,
       ...(network?.policy ? [...(policies?.problems ?? []), ...names.problems, ...sources.cut.problems] : []),
       ...(isLogWanted ? [sources.policyLog.problem ?? []].flat() : []),
-      ...facts.strayBlocks.map(strayBlock),
+      ...facts.own.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),

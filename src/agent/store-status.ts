@@ -1,6 +1,6 @@
 import { excerpt, type Problem, timeText } from '../problem.ts';
 import type { Renewal } from '../store/ports/membership.ts';
-import type { Standing } from './facts.ts';
+import type { Standing } from './own-subnets.ts';
 
 /** This node's place in the cluster, as far as it knows. */
 export type StoreStatus = {
