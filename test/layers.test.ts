@@ -25,7 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   // What flannel and ours write about a node, the same in every store.
   'store/flannel': 'cluster ip',
   'store/kubernetes':
-    'cluster ip kubernetes policy/calico policy/collect.ts policy/kubernetes policy/model store/flannel store/kubernetes/node store/policies store/ports store/values',
+    'cluster ip kubernetes policy/calico policy/collect.ts policy/kinds.ts policy/kubernetes policy/model store/flannel store/kubernetes/node store/policies store/ports store/values',
   // Views of network policies, made alike of every store's tables.
   'store/policies': 'cluster ip policy store/ports',
   // What is stored about blocks, the same in every store.

@@ -18,7 +18,7 @@ type Known = {
   readonly pods: { list(): readonly LocalPod[] };
 };
 
-/** The subnets that this node gives addresses out of. `changed` is called whenever they or their standing have. */
+/** The subnets that this node gives addresses out of. `changed`: called when they or their standing have. */
 export class OwnSubnets {
   readonly #known: Known;
   readonly #changed: () => void;

@@ -35,7 +35,7 @@ export type AgentStatus = {
   readonly carrier?: string;
   /** Absent: no policies are in force. */
   readonly policies?: PolicyFigures;
-  /** Which versions of API groups policies are read from. Absent: the store has its own, or none are wanted. */
+  /** Which versions of API groups policies are read from. Absent: the store has its own, or none count. */
   readonly policyOrigins?: readonly string[];
   readonly pods: readonly LocalPod[];
   readonly reconcile: LoopStatus;

@@ -1,26 +1,10 @@
 import { Fields } from '../cluster/fields.ts';
 import { messageOf } from '../error.ts';
-import {
-  CALICO_POLICIES,
-  type CalicoPolicyKind,
-  closedCalicoPolicy,
-  readCalicoPolicy,
-} from './calico/network-policy.ts';
-import {
-  closedStagedKubernetes,
-  readStagedKubernetes,
-  STAGED_KUBERNETES,
-} from './calico/staged-kubernetes-network-policy.ts';
 import { readTier } from './calico/tier.ts';
-import {
-  CLUSTER_TIERS,
-  closedClusterNetworkPolicy,
-  readClusterNetworkPolicy,
-} from './kubernetes/cluster-network-policy.ts';
-import { closedNetworkPolicy, DEFAULT_TIER, readNetworkPolicy } from './kubernetes/network-policy.ts';
-import { attempt, type PolicyObject } from './kubernetes/object.ts';
+import { BUILT_IN_TIERS, KINDS, type Kind } from './kinds.ts';
 import { type LostParts, mayOpen } from './lost-parts.ts';
 import { entityText } from './model/entity.ts';
+import { attempt, type PolicyObject } from './model/object.ts';
 import {
   inOrder,
   type Policy,
@@ -51,41 +35,7 @@ export type Problem = {
   readonly closes: boolean;
 };
 
-/** A policy, and the name of its tier. */
-type Placed = { readonly tier: string; readonly policy: Policy };
-
-type Reader = {
-  readonly isNamespaced: boolean;
-  readonly read: (object: PolicyObject) => Placed;
-  /** What is in force of one that cannot be read. */
-  readonly close: (object: PolicyObject) => Placed;
-};
-
-const READERS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
-  ['NetworkPolicy', inDefaultTier(readNetworkPolicy, closedNetworkPolicy)],
-  [STAGED_KUBERNETES, inDefaultTier(readStagedKubernetes, closedStagedKubernetes)],
-  [
-    'ClusterNetworkPolicy',
-    {
-      isNamespaced: false,
-      read: (object) => inClusterTier(readClusterNetworkPolicy(object)),
-      close: (object) => inClusterTier(closedClusterNetworkPolicy(object)),
-    },
-  ],
-  ...(Object.keys(CALICO_POLICIES) as CalicoPolicyKind[]).map((kind): [string, Reader] => [
-    kind,
-    {
-      isNamespaced: CALICO_POLICIES[kind].isNamespaced,
-      read: (object) => readCalicoPolicy(kind, object),
-      close: (object) => closedCalicoPolicy(kind, object),
-    },
-  ]),
-]);
-
 export const TIER = 'Tier';
-
-/** Those that are always there. */
-const BUILT_IN: readonly TierSettings[] = [CLUSTER_TIERS.Admin, DEFAULT_TIER, CLUSTER_TIERS.Baseline];
 
 /** Of closed policies whose own tier is not known: before all others, as theirs may be. */
 const UNKNOWN_TIER: TierSettings = { name: 'unknown', order: Number.NEGATIVE_INFINITY, otherwise: 'deny' };
@@ -101,8 +51,8 @@ export function collectPolicies(written: readonly Written[], lost: readonly Lost
   const problems: Problem[] = [];
   const settings = readTiers(all, problems);
   const placed = all.flatMap((each) => {
-    const reader = READERS.get(each.kind);
-    return reader ? [place(each, reader, { settings, lost, problems })] : [];
+    const known = KINDS.get(each.kind);
+    return known ? [place(each, known, { settings, lost, problems })] : [];
   });
   const tiers = [...Map.groupBy(placed, ({ tier }) => tier)];
   return {
@@ -118,7 +68,7 @@ function readTiers(all: readonly Written[], problems: Problem[]): Settings {
   const tiers = new Map<string, TierSettings | undefined>();
   for (const { kind, name, spec, unreadable } of all) {
     if (kind !== TIER) continue;
-    const builtIn = BUILT_IN.find((tier) => tier.name === name);
+    const builtIn = BUILT_IN_TIERS.find((tier) => tier.name === name);
     try {
       if (unreadable !== undefined) throw new TypeError(unreadable);
       tiers.set(name, readTier(name, new Fields(spec ?? {}, 'spec'), builtIn));
@@ -127,13 +77,13 @@ function readTiers(all: readonly Written[], problems: Problem[]): Settings {
       problems.push({ policy: { kind, name }, problem: messageOf(error), closes: false });
     }
   }
-  for (const tier of BUILT_IN) tiers.set(tier.name, tier);
+  for (const tier of BUILT_IN_TIERS) tiers.set(tier.name, tier);
   return tiers;
 }
 
 function place(
   { kind, namespace = 'default', name, spec, unreadable }: Written,
-  { isNamespaced, read, close }: Reader,
+  { isNamespaced, read, close }: Kind,
   { settings, lost, problems }: { settings: Settings; lost: readonly LostParts[]; problems: Problem[] },
 ): { readonly tier: TierSettings; readonly policy: Policy } {
   // Fields remember what was read of them.
@@ -156,19 +106,4 @@ function place(
     problems.push({ policy: id, problem: messageOf(error), closes: policy.staged === undefined });
     return { tier: settings.get(tier) ?? UNKNOWN_TIER, policy: { ...policy, isUnreadable: true } };
   }
-}
-
-function inDefaultTier(
-  read: (object: PolicyObject) => Policy,
-  close: (object: PolicyObject) => Policy,
-): Reader {
-  return {
-    isNamespaced: true,
-    read: (object) => ({ tier: DEFAULT_TIER.name, policy: read(object) }),
-    close: (object) => ({ tier: DEFAULT_TIER.name, policy: close(object) }),
-  };
-}
-
-function inClusterTier({ tier, policy }: ReturnType<typeof readClusterNetworkPolicy>): Placed {
-  return { tier: CLUSTER_TIERS[tier].name, policy };
 }

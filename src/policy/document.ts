@@ -1,11 +1,9 @@
-import { API_VERSION, CRD_VERSION } from '../cluster/calico/document.ts';
 import type { Item } from '../cluster/documents.ts';
 import { Fields } from '../cluster/fields.ts';
 import { isNodeName } from '../cluster/names.ts';
 import type { Labels } from '../cluster/selector.ts';
-import { CALICO_NETWORK_POLICY, CALICO_POLICIES } from './calico/network-policy.ts';
-import { STAGED_KUBERNETES } from './calico/staged-kubernetes-network-policy.ts';
 import { TIER } from './collect.ts';
+import { CALICO_VERSIONS, KINDS, kindNamed, type Spelling } from './kinds.ts';
 
 /** An object that matters to policies, as its author wrote it, without what servers add. */
 export type PolicyDocument = {
@@ -20,39 +18,22 @@ export type PolicyDocument = {
   readonly spec: Readonly<Record<string, unknown>>;
 };
 
-type KindSettings = {
-  readonly versions: readonly string[];
-  /** As objects have it, where that is another. */
-  readonly word?: string;
-  readonly isNamespaced: boolean;
-};
-
-const CALICO = [API_VERSION, CRD_VERSION] as const;
-const calicos = (isNamespaced: boolean): KindSettings => ({ versions: CALICO, isNamespaced });
+const calicos = (isNamespaced: boolean): Spelling => ({ versions: CALICO_VERSIONS, isNamespaced });
 
 /** In the order in which they are written: policies come last, as they need the others. */
-const KINDS: Readonly<Record<string, KindSettings>> = {
-  Namespace: { versions: ['v1'], isNamespaced: false },
-  [TIER]: calicos(false),
-  NetworkSet: calicos(true),
-  GlobalNetworkSet: calicos(false),
-  NetworkPolicy: { versions: ['networking.k8s.io/v1'], isNamespaced: true },
-  ClusterNetworkPolicy: {
-    versions: ['v1alpha2', 'v1beta1'].map((version) => `policy.networking.k8s.io/${version}`),
-    isNamespaced: false,
-  },
-  ...Object.fromEntries(
-    Object.entries(CALICO_POLICIES).map(([kind, { isNamespaced }]) => [kind, calicos(isNamespaced)]),
-  ),
-  [CALICO_NETWORK_POLICY]: { ...calicos(true), word: 'NetworkPolicy' },
-  [STAGED_KUBERNETES]: calicos(true),
-};
+const DOCUMENTS: ReadonlyMap<string, Spelling> = new Map([
+  ['Namespace', { versions: ['v1'], isNamespaced: false }],
+  [TIER, calicos(false)],
+  ['NetworkSet', calicos(true)],
+  ['GlobalNetworkSet', calicos(false)],
+  ...KINDS,
+]);
 
 /** The kinds by the names that policies have them by: Calico's NetworkPolicy is `Calico NetworkPolicy`. */
-export const POLICY_KINDS = Object.keys(KINDS);
+export const POLICY_KINDS = [...DOCUMENTS.keys()];
 
 /** The words that objects have for these kinds. */
-export const POLICY_WORDS = [...new Set(POLICY_KINDS.map((kind) => KINDS[kind]?.word ?? kind))];
+export const POLICY_WORDS = [...new Set(POLICY_KINDS.map((kind) => DOCUMENTS.get(kind)?.word ?? kind))];
 
 function namespaceName(text: string): string {
   if (isNodeName(text) && text.length <= 63 && !text.includes('.')) return text;
@@ -69,7 +50,7 @@ export function isPolicyObject(value: unknown): boolean {
 }
 
 export function isNamespaced(kind: string): boolean {
-  return KINDS[kind]?.isNamespaced ?? false;
+  return DOCUMENTS.get(kind)?.isNamespaced ?? false;
 }
 
 /** Throws CONFIG_INVALID naming the field; what `spec` says is not read. */
@@ -87,7 +68,7 @@ export function readPolicyDocument({ value, where }: Item): PolicyDocument {
   const [labels, annotations] = ['labels', 'annotations'].map((each) => strings(metadata, each));
   return {
     apiVersion,
-    kind: KINDS[kind]?.word ?? kind,
+    kind: DOCUMENTS.get(kind)?.word ?? kind,
     metadata: {
       name,
       ...(isNamespaced(kind) && { namespace: namespace ?? 'default' }),
@@ -103,7 +84,11 @@ export function idOf({
   kind: word,
   metadata: { namespace, name },
 }: PolicyDocument): PolicyObjectId {
-  return { kind: kindNamed(word, apiVersion) ?? word, ...(namespace !== undefined && { namespace }), name };
+  return {
+    kind: kindNamed(word, apiVersion, DOCUMENTS) ?? word,
+    ...(namespace !== undefined && { namespace }),
+    name,
+  };
 }
 
 /** Namespaces, Tiers and network sets before policies. */
@@ -112,22 +97,14 @@ export function inWritingOrder(documents: readonly PolicyDocument[]): readonly P
   return documents.toSorted((a, b) => place(a) - place(b));
 }
 
-/** The group decides, as Calico names a kind as Kubernetes does. */
-function kindNamed(word: string, apiVersion: string): string | undefined {
-  return POLICY_KINDS.find((kind) => {
-    const settings = KINDS[kind];
-    return (settings?.word ?? kind) === word && settings?.versions.includes(apiVersion);
-  });
-}
-
 function kindOf(fields: Fields): { readonly kind: string; readonly apiVersion: string } {
   const word = fields.string('kind');
   if (!word) throw fields.invalid('kind', 'is missing');
   const apiVersion = fields.string('apiVersion');
-  const kind = apiVersion && kindNamed(word, apiVersion);
+  const kind = apiVersion && kindNamed(word, apiVersion, DOCUMENTS);
   if (kind && apiVersion) return { kind, apiVersion };
-  const versions = POLICY_KINDS.filter((each) => (KINDS[each]?.word ?? each) === word).flatMap(
-    (each) => KINDS[each]?.versions ?? [],
+  const versions = POLICY_KINDS.filter((each) => (DOCUMENTS.get(each)?.word ?? each) === word).flatMap(
+    (each) => DOCUMENTS.get(each)?.versions ?? [],
   );
   if (versions.length === 0) throw fields.invalid('kind', `must be one of ${POLICY_WORDS.join(', ')}`);
   throw fields.invalid('apiVersion', `of ${word} must be ${versions.join(' or ')}`);

@@ -1,12 +1,10 @@
-import { API_VERSION, CRD_VERSION } from '../cluster/calico/document.ts';
 import type { Item } from '../cluster/documents.ts';
 import { Fields } from '../cluster/fields.ts';
 import type { Labels } from '../cluster/selector.ts';
 import { nthIp, parseCidr } from '../ip/cidr.ts';
-import { CALICO_NETWORK_POLICY, CALICO_POLICIES } from './calico/network-policy.ts';
 import { readNetworkSet } from './calico/network-set.ts';
-import { STAGED_KUBERNETES } from './calico/staged-kubernetes-network-policy.ts';
 import { type Collected, collectPolicies, TIER, type Written } from './collect.ts';
+import { CALICO_VERSIONS, KINDS, kindNamed } from './kinds.ts';
 import { labelsOf, namespaceLabels, nodeEntity, podEntity } from './kubernetes/pod.ts';
 import type { Entity } from './model/entity.ts';
 import { Holders } from './model/holders.ts';
@@ -14,33 +12,16 @@ import { Holders } from './model/holders.ts';
 /** For pods that have no address yet: those of RFC 2544, which no cluster has. */
 const SPARE = parseCidr('198.18.0.0/15');
 
-const OF_KUBERNETES = [
-  'NetworkPolicy',
-  'ClusterNetworkPolicy',
-  'Namespace',
-  'ServiceAccount',
-  'Pod',
-  'Node',
-] as const;
-
-/** Policies of Calico's, and what belongs to them. */
-const OF_CALICO = [
-  ...(Object.keys(CALICO_POLICIES) as (keyof typeof CALICO_POLICIES)[]),
-  STAGED_KUBERNETES,
-  TIER,
-  'NetworkSet',
-  'GlobalNetworkSet',
-  'HostEndpoint',
-] as const;
-
-type Kind = (typeof OF_KUBERNETES)[number] | (typeof OF_CALICO)[number];
+const OTHERS_OF_KUBERNETES: readonly string[] = ['Namespace', 'ServiceAccount', 'Pod', 'Node'];
+const OTHERS_OF_CALICO: readonly string[] = [TIER, 'NetworkSet', 'GlobalNetworkSet', 'HostEndpoint'];
 
 /** A cluster as its manifests describe it. */
 export type Described = Collected & { readonly entities: readonly Entity[] };
 
 /** An object that matters to policies. */
 type Known = {
-  readonly kind: Kind;
+  /** As policies have it: Calico's NetworkPolicy is `Calico NetworkPolicy`. */
+  readonly kind: string;
   readonly name: string;
   readonly namespace: string;
   readonly source: Fields['source'];
@@ -89,17 +70,16 @@ function knownOf({ value, where }: Item): Known | undefined {
 }
 
 /** Undefined: of no matter here. The group decides, as Calico names some kinds as Kubernetes does. */
-function kindOf(fields: Fields): Kind | undefined {
+function kindOf(fields: Fields): string | undefined {
   const written = fields.string('kind');
   if (!written) throw fields.invalid('kind', 'is missing');
   const version = fields.string('apiVersion');
-  if (version === API_VERSION || version === CRD_VERSION) {
-    if (written === 'NetworkPolicy') return CALICO_NETWORK_POLICY;
-    return OF_CALICO.find((kind) => kind === written);
-  }
-  if (version === undefined && OF_CALICO.some((kind) => kind === written))
-    throw fields.invalid('apiVersion', `of ${written} is missing; write ${API_VERSION}`);
-  return OF_KUBERNETES.find((kind) => kind === written);
+  if (version !== undefined && CALICO_VERSIONS.includes(version))
+    return kindNamed(written, version) ?? OTHERS_OF_CALICO.find((kind) => kind === written);
+  const isCalicos = KINDS.get(written)?.versions === CALICO_VERSIONS || OTHERS_OF_CALICO.includes(written);
+  if (version === undefined && isCalicos)
+    throw fields.invalid('apiVersion', `of ${written} is missing; write ${CALICO_VERSIONS[0]}`);
+  return !isCalicos && (KINDS.has(written) || OTHERS_OF_KUBERNETES.includes(written)) ? written : undefined;
 }
 
 function keyOf({ kind, name, namespace }: Pick<Known, 'kind' | 'name' | 'namespace'>): string {

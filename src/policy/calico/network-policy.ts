@@ -2,7 +2,7 @@ import { type Fixed, objects, refuseOthers, text } from '../../cluster/calico/sp
 import type { Fields } from '../../cluster/fields.ts';
 import { excerpt } from '../../problem.ts';
 import { DEFAULT_TIER } from '../kubernetes/network-policy.ts';
-import { attempt, type PolicyObject } from '../kubernetes/object.ts';
+import { attempt, type PolicyObject } from '../model/object.ts';
 import { DIRECTIONS, type Direction, type Policy, type PolicyId, type Rule } from '../model/policy.ts';
 import {
   type Condition,

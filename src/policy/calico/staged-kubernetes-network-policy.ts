@@ -1,5 +1,5 @@
 import { closedNetworkPolicy, readNetworkPolicy } from '../kubernetes/network-policy.ts';
-import type { PolicyObject } from '../kubernetes/object.ts';
+import type { PolicyObject } from '../model/object.ts';
 import type { Policy, PolicyId } from '../model/policy.ts';
 import { closedStaged, readStaged } from './staged.ts';
 

@@ -1,6 +1,6 @@
 import { word } from '../../cluster/calico/spec.ts';
 import type { Fields } from '../../cluster/fields.ts';
-import { attempt } from '../kubernetes/object.ts';
+import { attempt } from '../model/object.ts';
 import type { PolicyId, Staged } from '../model/policy.ts';
 
 /** Calico's own assistants write policies that learn; these are not to be enforced, either. */

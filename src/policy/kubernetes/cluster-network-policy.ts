@@ -3,6 +3,7 @@ import type { PortRange } from '../../cluster/port-range.ts';
 import { parseCidr } from '../../ip/cidr.ts';
 import { excerpt } from '../../problem.ts';
 import { type EntityMatcher, type Matcher, netMatcher } from '../model/matcher.ts';
+import { attempt, type PolicyObject } from '../model/object.ts';
 import {
   type Action,
   DIRECTIONS,
@@ -15,7 +16,6 @@ import {
 import { SCTP, TCP, type Traffic, UDP } from '../model/traffic.ts';
 import { readLabelSelector } from './label-selector.ts';
 import { nodeMatcher, podMatcher } from './matchers.ts';
-import { attempt, type PolicyObject } from './object.ts';
 
 /** The tiers of ClusterNetworkPolicies, before and after that of NetworkPolicies, as in Calico. */
 export const CLUSTER_TIERS = {

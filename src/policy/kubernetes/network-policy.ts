@@ -3,11 +3,11 @@ import type { PortRange } from '../../cluster/port-range.ts';
 import { contains, parseCidr } from '../../ip/cidr.ts';
 import { excerpt } from '../../problem.ts';
 import { type Matcher, netMatcher } from '../model/matcher.ts';
+import { attempt, type PolicyObject } from '../model/object.ts';
 import { DIRECTIONS, type Direction, type Peer, type Policy, type Rule } from '../model/policy.ts';
 import { SCTP, TCP, type Traffic, UDP } from '../model/traffic.ts';
 import { readLabelSelector } from './label-selector.ts';
 import { podMatcher } from './matchers.ts';
-import { attempt, type PolicyObject } from './object.ts';
 
 /**
  * The tier of NetworkPolicies, which is Calico's: who is selected by one of its policies is isolated but for

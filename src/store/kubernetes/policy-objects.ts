@@ -1,13 +1,13 @@
 import { parseForeignJson } from '../../cluster/json.ts';
 import type { Labels } from '../../cluster/selector.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
-import type { ResourceType } from '../../kubernetes/api/resource.ts';
-import { CALICO_NETWORK_POLICY } from '../../policy/calico/network-policy.ts';
+import { apiVersionOf, type ResourceType } from '../../kubernetes/api/resource.ts';
 import type { Written } from '../../policy/collect.ts';
+import { kindNamed } from '../../policy/kinds.ts';
 import { labelsOf, podEntity } from '../../policy/kubernetes/pod.ts';
 import type { OwnPod } from '../../policy/model/entity.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
-import { CALICO_V1, NETWORK_POLICIES } from './policy-kinds.ts';
+import { CALICO_V1 } from './policy-kinds.ts';
 
 /** Where Calico's API server puts what users have written into `metadata`, labels too since version 3.29. */
 const CALICO_METADATA = 'projectcalico.org/metadata';
@@ -15,8 +15,7 @@ const CALICO_METADATA = 'projectcalico.org/metadata';
 /** A policy, or a Tier. */
 export function writtenOf(resource: ResourceType, { metadata, spec }: KubernetesObject): Written {
   const { namespace, name } = metadata;
-  const isCalicos = resource.kind === NETWORK_POLICIES.kind && resource.group !== NETWORK_POLICIES.group;
-  const kind = isCalicos ? CALICO_NETWORK_POLICY : resource.kind;
+  const kind = kindNamed(resource.kind, apiVersionOf(resource)) ?? resource.kind;
   return { kind, name, ...(namespace !== undefined && { namespace }), spec };
 }
 
