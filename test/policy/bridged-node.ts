@@ -2,10 +2,9 @@ import { execFileSync } from 'node:child_process';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import { guardItems, podGuardItems } from '../../src/guard/guard.ts';
 import type { Ip } from '../../src/ip/address.ts';
-import { type Mac, parseMac } from '../../src/ip/mac.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 import type { Item } from '../../src/state/item.ts';
-import { NODE, PODS, PODS6 } from './routed-node.ts';
+import { macOf, NODE, PODS, PODS6 } from './routed-node.ts';
 
 let count = 0;
 
@@ -73,9 +72,4 @@ export function guardOfPods(): readonly Item[] {
   );
   const { routed, optional } = guardItems(pods, facts);
   return [...routed, ...optional, ...pods.flatMap((pod) => podGuardItems(pod, facts))];
-}
-
-/** Of the pod with an IPv4 address. */
-export function macOf(pod: Ip): Mac {
-  return parseMac(`02:00:00:00:01:0${PODS.indexOf(pod)}`);
 }

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { type Mac, parseMac } from '../../src/ip/mac.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 
 export const PODS = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6'].map(parseIp);
@@ -9,6 +10,11 @@ export const NODE = parseIp('192.0.2.9');
 export const OUTSIDE = ['192.0.2.1', '192.0.2.200', '198.51.100.1'].map(parseIp);
 export const OUTSIDE6 = ['2001:db8::1'].map(parseIp);
 
+/** Of the pod with an IPv4 address. */
+export function macOf(pod: Ip): Mac {
+  return parseMac(`02:00:00:00:01:0${PODS.indexOf(pod)}`);
+}
+
 let count = 0;
 
 /** A node with six routed pods, and the rest of the world on one wire. */
@@ -17,7 +23,8 @@ export class RoutedNode implements Disposable {
 
   constructor() {
     this.#ip(`netns add ${this.name}`);
-    for (const [i, pod] of PODS.entries()) this.#attach(`p${i}`, [pod, ...PODS6.slice(i, i + 1)]);
+    for (const [i, pod] of PODS.entries())
+      this.#attach(`p${i}`, [pod, ...PODS6.slice(i, i + 1)], ` address ${macOf(pod)}`);
     this.#attach('out', [...OUTSIDE, ...OUTSIDE6]);
     this.#ip(`-n ${this.name} address add ${NODE}/32 dev up0`);
     this.run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
@@ -38,14 +45,14 @@ export class RoutedNode implements Disposable {
     execFileSync('ip', ['netns', 'exec', this.name, ...command], { stdio: 'pipe' });
   }
 
-  #attach(what: string, addresses: readonly Ip[]): void {
+  #attach(what: string, addresses: readonly Ip[], settings = ''): void {
     const [netns, device] = [`${this.name}-${what}`, what === 'out' ? 'up0' : `flt${what}`];
     this.#ip(`netns add ${netns}`);
     this.#ip(`-n ${this.name} link add ${device} type veth peer name eth0 netns ${netns}`);
     const mac = '02:00:00:00:00:01';
     this.#ip(`-n ${this.name} link set ${device} address ${mac} up`);
     this.#ip(`-n ${this.name} address add fe80::1/64 dev ${device} nodad`);
-    this.#ip(`-n ${netns} link set eth0 up`);
+    this.#ip(`-n ${netns} link set eth0${settings} up`);
     for (const ip of addresses) {
       const [length, nodad] = ip.includes(':') ? ['128', ' nodad'] : ['32', ''];
       this.#ip(`-n ${netns} address add ${ip}/${length} dev eth0${nodad}`);

@@ -70,7 +70,7 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
     chains: [
       forward(shape, family),
       output(shape, family),
-      ...(shape.denies ? input(family) : []),
+      ...input(shape, family),
       knownAs('saddr', family, shape),
       knownAs('daddr', family, shape),
       ...DIRECTIONS.flatMap((direction) => [
@@ -178,27 +178,29 @@ function output({ devices }: Shape, family: Family): Chain {
 /** After IPVS, which takes its packets at 99, where what they are for is not known yet. */
 const AFTER_IPVS = 101;
 
-/** What pods send to their own node: nothing but a rule denies it. */
-function input(family: Family): readonly Chain[] {
+/**
+ * What pods send to their own node: nothing but a rule denies it, where it is known which rules are about the
+ * pod.
+ */
+function input({ denies, devices, bridge }: Shape, family: Family): readonly Chain[] {
   const pods = `${address('saddr', family)} @${subjects('egress', family).name}`;
-  return [
-    {
-      name: 'input',
-      hook: { type: 'filter', hook: 'input', priority: AFTER_IPVS },
-      rules: [
-        { rule: 'ct state established,related accept' },
-        ...(family === 6 ? NEIGHBOURS : []),
-        { rule: `${pods} goto to-node` },
-      ],
-    },
-    {
-      name: 'to-node',
-      rules: [
-        { rule: 'fib daddr type != local accept', comment: 'to all, or many' },
-        { rule: 'goto egress' },
-      ],
-    },
-  ];
+  const comment = 'pods whose policies are not in force yet';
+  const hooked: Chain = {
+    name: 'input',
+    hook: { type: 'filter', hook: 'input', priority: AFTER_IPVS },
+    rules: [
+      { rule: 'ct state established,related accept' },
+      ...(family === 6 ? NEIGHBOURS : []),
+      { rule: `iifname "${devices}*" jump known-saddr`, comment },
+      { rule: `iifname "${bridge}" jump known-saddr`, comment },
+      ...(denies ? [{ rule: `${pods} goto to-node` }] : []),
+    ],
+  };
+  const toNode: Chain = {
+    name: 'to-node',
+    rules: [{ rule: 'fib daddr type != local accept', comment: 'to all, or many' }, { rule: 'goto egress' }],
+  };
+  return denies ? [hooked, toNode] : [hooked];
 }
 
 function knownAs(end: 'saddr' | 'daddr', family: Family, { logging }: Shape): Chain {

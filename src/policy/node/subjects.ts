@@ -80,11 +80,13 @@ function joined(one: PodEntity | undefined, other: PodEntity): PodEntity {
   return one ? { ...other, addresses: [...new Set([...one.addresses, ...other.addresses])] } : other;
 }
 
-/** On a bridge, pods also reach each other by their link-local addresses. */
-function addressesOf({ addresses, mac, wiring }: LocalPod): readonly Ip[] {
-  const isReachable = (wiring ?? 'bridge') === 'bridge' && addresses.some((ip) => familyOf(ip) === 6);
-  return isReachable && mac !== undefined ? [...addresses, linkLocalOf(mac)] : addresses;
+/** By its link-local address a pod also reaches its node and, on a bridge, others. */
+function addressesOf({ addresses, mac, wiring = 'bridge' }: LocalPod): readonly Ip[] {
+  const hasLinkLocal = (wiring === 'bridge' || wiring === 'routed') && addresses.some(isIpv6);
+  return hasLinkLocal && mac !== undefined ? [...addresses, linkLocalOf(mac)] : addresses;
 }
+
+const isIpv6 = (ip: Ip): boolean => familyOf(ip) === 6;
 
 /** A container that belongs to no pod of the store: no policy of a namespace is about it. */
 function nameless({ containerId, addresses, labels }: LocalPod): PodEntity {

@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { Cut } from '../../../src/agent/flows/cut.ts';
 import { familyOf, type Ip } from '../../../src/ip/address.ts';
 import { hostCidr, parseCidr } from '../../../src/ip/cidr.ts';
+import { linkLocalOf } from '../../../src/ip/mac.ts';
 import { type Forwarded, forwardedDump } from '../../../src/linux/conntrack/forwarded.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
@@ -15,7 +16,7 @@ import type { Rule, Tier } from '../../../src/policy/model/policy.ts';
 import type { Item } from '../../../src/state/item.ts';
 import type { Report } from '../../../src/state/reporter.ts';
 import { labelled } from '../../policy/arbitrary.ts';
-import { NODE, PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
+import { macOf, NODE, PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
 import { Running } from '../../state/namespace.ts';
 
 /** What may be sent to the pods with the label `isolated`. */
@@ -24,6 +25,8 @@ const FRIENDS: Rule = {
   action: 'allow',
   peers: [{ are: [labelled('friend')], areNot: [] }],
 };
+
+const LINK_LOCAL = parseCidr('fe80::/10');
 
 const is =
   (label: string) =>
@@ -50,7 +53,7 @@ function tiersOf(blocks: number): readonly Tier[] {
   const ban: Rule = {
     name: 'ban',
     action: 'deny',
-    peers: [{ are: [netMatcher([hostCidr(NODE)])], areNot: [] }],
+    peers: [{ are: [netMatcher([hostCidr(NODE), LINK_LOCAL])], areNot: [] }],
   };
   return [
     {
@@ -108,7 +111,9 @@ export class PolicedNode<Node extends Named = RoutedNode> implements Disposable 
     labels: Readonly<Record<number, string>>,
     { cuts = true, blocks = 0, waiting, besides = [] }: Setting = {},
   ): Promise<Compiled> {
-    const pods = PODS.map((ip, i) => podOf(`p${i}`, [ip, PODS6[i] ?? ip], labels[i] ?? ''));
+    const pods = PODS.map((ip, i) =>
+      podOf(`p${i}`, [ip, PODS6[i] ?? ip, linkLocalOf(macOf(ip))], labels[i] ?? ''),
+    );
     const compiled = compilePolicies(
       {
         entities: pods,

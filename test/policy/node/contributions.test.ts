@@ -64,16 +64,18 @@ const texts = (contributions: readonly Contribution[]): string[] =>
   );
 
 test('this node’s pods have the addresses they have here, link-local ones too, whatever the store says', () => {
-  const web = local('web', '10.0.0.2', 'fd00::2');
   const view = viewOf([entity('web', { app: 'web' }), entity('client', { app: 'client' }, '10.0.1.1')], WEB);
-  const { contributions, waiting } = new PolicyPart().of([web], view, NODE);
-  assert.deepEqual(waiting, []);
-  const all = texts(contributions);
-  for (const ip of ['10.0.0.2', 'fd00::2', 'fe80::ff:fe00:1']) {
-    assert.ok(all.includes(`pods ${ip}`), ip);
-    assert.ok(all.includes(`ingress-isolated ${ip}`), ip);
+  for (const wiring of ['bridge', 'routed'] as const) {
+    const web = { ...local('web', '10.0.0.2', 'fd00::2'), wiring };
+    const { contributions, waiting } = new PolicyPart().of([web], view, NODE);
+    assert.deepEqual(waiting, []);
+    const all = texts(contributions);
+    for (const ip of ['10.0.0.2', 'fd00::2', 'fe80::ff:fe00:1']) {
+      assert.ok(all.includes(`pods ${ip}`), ip);
+      assert.ok(all.includes(`ingress-isolated ${ip}`), ip);
+    }
+    assert.ok(all.includes('ingress-peers 10.0.1.1'));
   }
-  assert.ok(all.includes('ingress-peers 10.0.1.1'));
 });
 
 test('a pod that the store does not know, or knows another by that name, waits: nothing lets it pass', () => {
