@@ -11,6 +11,8 @@ export const PROBLEM_IDS = [
   'cloud-unavailable',
   'companion-not-ready',
   'connections-not-ended',
+  'ended-connections-forgotten',
+  'ended-streams-silenced',
   'extension-command-failed',
   'family-unusable',
   'firewall-drops-pods',

@@ -18,6 +18,7 @@ import { hasPorts } from '../../policy/model/traffic.ts';
 import { excerpt, type Problem, warning } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
 import type { Report } from '../../state/reporter.ts';
+import { Crowds } from './crowds.ts';
 import { endConnections } from './end.ts';
 import { refuse } from './refuse.ts';
 
@@ -50,6 +51,7 @@ export class Cut extends EventEmitter<{ looked: [] }> {
   #leaving: ReadonlySet<Ip> = new Set();
   /** Why the last attempt failed. */
   #failure: string | undefined;
+  readonly #crowds: Crowds;
 
   constructor(options: CutOptions) {
     super();
@@ -57,6 +59,7 @@ export class Cut extends EventEmitter<{ looked: [] }> {
     this.setMaxListeners(0);
     this.#options = options;
     const { log, signal } = options;
+    this.#crowds = new Crowds(log);
     const what = 'end connections that policies no longer allow';
     this.#looks = new Latest(
       what,
@@ -72,9 +75,10 @@ export class Cut extends EventEmitter<{ looked: [] }> {
   }
 
   get problems(): readonly Problem[] {
-    if (this.#failure === undefined) return [];
+    if (this.#failure === undefined) return this.#crowds.problems;
     const what = 'connections that policies no longer allow go on';
     return [
+      ...this.#crowds.problems,
       warning('connections-not-ended', what, excerpt(this.#failure, 400), 'modprobe nf_conntrack_netlink'),
     ];
   }
@@ -100,6 +104,7 @@ export class Cut extends EventEmitter<{ looked: [] }> {
 
   /** A pod is gone. */
   leave({ addresses }: Pick<LocalPod, 'addresses'>): void {
+    this.#crowds.leave(addresses);
     this.#left = new Set([...this.#left, ...addresses]);
     this.#looks.push();
   }
@@ -160,7 +165,8 @@ export class Cut extends EventEmitter<{ looked: [] }> {
     const count = await endConnections(
       new Set([...due, ...left]),
       (each) => hasLeft(each) || (verdicts !== undefined && isDenied(verdicts, connectionOf(each), isNode)),
-      (some) => refuse(socket, some.filter(isDeniedOnly).map(connectionOf), isPoliced, log),
+      async (some) =>
+        this.#crowds.add(await refuse(socket, some.filter(isDeniedOnly).map(connectionOf), isPoliced)),
       netns,
     );
     if (count > 0) log.info({ count }, 'ended connections that policies no longer allow');

@@ -5,40 +5,61 @@ import { elementAdd } from '../../linux/nftables/element.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import type { PassingElement } from '../../linux/nftables/values/element.ts';
 import type { SetValue } from '../../linux/nftables/values/table.ts';
-import type { Log } from '../../log.ts';
 import type { Connection } from '../../policy/compile/verdicts.ts';
 import { endedAs, endedElement, silencedElement } from '../../policy/flows/ended.ts';
-import { endedSet, endedTableOf, silencedSet } from '../../policy/flows/table.ts';
+import { type Ended, endedSet, endedTableOf, pairSet, silencedSet } from '../../policy/flows/table.ts';
+
+/** Pods of this node of which too many connections have been ended to remember each. */
+export type Crowded = {
+  /** None of their streams goes on that the kernel does not know. */
+  readonly silenced: readonly Ip[];
+  /** Their ended connections may go on. */
+  readonly forgotten: readonly Ip[];
+};
 
 /**
  * Keeps connections that are about to be ended from going on. Where there is no room to remember each, as one
- * pod may have had thousands, none of these pods' streams goes on that the kernel does not know. `isPoliced`:
- * whether an address is of a pod of this node that policies are about. Throws NFTABLES.
+ * pod may have had thousands, none of these pods' streams goes on that the kernel does not know, and nothing
+ * else between the same ends by the same protocol. `isPoliced`: whether an address is of a pod of this node
+ * that policies are about. Throws NFTABLES.
  */
 export async function refuse(
   socket: NetlinkSocket,
   ended: readonly Connection[],
   isPoliced: (ip: Ip) => boolean,
-  log: Log,
-): Promise<void> {
+): Promise<Crowded> {
+  const [silenced, forgotten]: [Ip[], Ip[]] = [[], []];
   for (const family of FAMILIES)
-    for (const kind of ['streams', 'datagrams'] as const) {
+    for (const kind of ['streams', 'datagrams', 'pairs'] as const) {
       const some = ended.filter((each) => familyOf(each.source) === family && endedAs(each) === kind);
-      const elements = some.map((each) => endedElement(kind, each));
-      if (await remember(socket, family, endedSet(kind, family), elements)) continue;
+      if (await remember(socket, family, kind, some)) continue;
+      if (kind === 'datagrams' && (await remember(socket, family, 'pairs', some))) continue;
       const pods = some.flatMap(({ source, destination }) => [source, destination].filter(isPoliced));
       const isKept =
-        kind === 'streams' &&
-        (await remember(socket, family, silencedSet(family), pods.map(silencedElement)));
-      const what = isKept
-        ? 'too many connections have been ended to remember each: of these pods, no TCP goes on that the kernel does not know'
-        : 'too many connections have been ended to remember them all: some may go on';
-      log.warn({ family, pods: new Set(pods).size }, what);
+        kind === 'streams' && (await add(socket, family, silencedSet(family), pods.map(silencedElement)));
+      (isKept ? silenced : forgotten).push(...pods);
     }
+  return { silenced, forgotten };
 }
 
 /** Whether there was room. */
-async function remember(
+function remember(
+  socket: NetlinkSocket,
+  family: Family,
+  of: Ended,
+  ended: readonly Connection[],
+): Promise<boolean> {
+  const set = of === 'pairs' ? pairSet(family) : endedSet(of, family);
+  return add(
+    socket,
+    family,
+    set,
+    ended.map((each) => endedElement(of, each)),
+  );
+}
+
+/** Likewise. */
+async function add(
   socket: NetlinkSocket,
   family: Family,
   set: SetValue,

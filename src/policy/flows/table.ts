@@ -8,29 +8,54 @@ export const endedTableOf = (family: Family) =>
   ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-ended' }) as const satisfies TableId;
 
 /**
- * Streams (TCP) are remembered for days, and others (datagrams) for minutes: with room of their own, so that
- * one leaves it to the other.
+ * Streams are TCP's connections, datagrams those of other protocols with ports, pairs those of protocols
+ * without, and of whom there is no room to remember ports. Each with room of its own, so that one leaves it
+ * to the others.
  */
-export type Ended = 'streams' | 'datagrams';
+export type Ended = 'streams' | 'datagrams' | 'pairs';
+
+/**
+ * Milliseconds for which ended connections are remembered: as long as the kernel itself takes idle ones for
+ * established.
+ */
+export const REMEMBERED: Readonly<Record<Ended, number>> = {
+  // nf_conntrack_tcp_timeout_established.
+  streams: 5 * 24 * 60 * 60_000,
+  // nf_conntrack_sctp_timeout_established, which is longer than UDP's.
+  datagrams: 210_000,
+  // nf_conntrack_generic_timeout.
+  pairs: 600_000,
+};
 
 /** Whose connections to which server have been ended: client, server, protocol, the server's port. */
 export function endedSet(
-  of: Ended,
+  of: 'streams' | 'datagrams',
   family: Family,
 ): SetValue<readonly [Address, Address, 'inet_proto', 'inet_service'], undefined> {
   const address = addressType(family);
-  return { name: of, key: [address, address, 'inet_proto', 'inet_service'], size: 65_536, dynamic: DYNAMIC };
+  return { name: of, key: [address, address, 'inet_proto', 'inet_service'], ...limits(of) };
+}
+
+/** The same without ports. */
+export function pairSet(family: Family): SetValue<readonly [Address, Address, 'inet_proto'], undefined> {
+  const address = addressType(family);
+  return { name: 'pairs', key: [address, address, 'inet_proto'], ...limits('pairs') };
 }
 
 /** This node's pods of which more streams have been ended than there was room for: none of theirs goes on. */
 export function silencedSet(family: Family): SetValue<readonly [Address], undefined> {
-  return { name: 'silenced', key: [addressType(family)], size: 65_536, dynamic: DYNAMIC };
+  return { name: 'silenced', key: [addressType(family)], ...limits('streams') };
 }
+
+/** The most that each set remembers. */
+export const MOST_REMEMBERED = 65_536;
 
 const addressType = (family: Family): Address => (family === 4 ? 'ipv4_addr' : 'ipv6_addr');
 
-/** As long as the kernel itself takes a UDP exchange for one (nf_conntrack_udp_timeout_stream). */
-const DYNAMIC = { timeout: '2m' } as const;
+const limits = (of: Ended): Pick<SetValue, 'size' | 'dynamic'> => ({
+  size: MOST_REMEMBERED,
+  dynamic: { timeout: `${REMEMBERED[of] / 1000}s` },
+});
 
 /**
  * What keeps ended connections from going on. The kernel takes a packet in the middle of a connection that it
@@ -41,7 +66,8 @@ const DYNAMIC = { timeout: '2m' } as const;
 export function endedTable(family: Family): NftTableItem {
   const ip = family === 4 ? 'ip' : 'ip6';
   const sent = `${ip} saddr . ${ip} daddr . meta l4proto . th dport`;
-  const answered = `${ip} daddr . ${ip} saddr . meta l4proto . th sport`;
+  const parties = `${ip} daddr . ${ip} saddr . meta l4proto`;
+  const answered = `${parties} . th sport`;
   const reset = ['saddr', 'daddr'].map((end) => `${ip} ${end} @${silencedSet(family).name}`);
   reset.push(...[sent, answered].map((each) => `${each} @${endedSet('streams', family).name}`));
   const rules = [
@@ -49,14 +75,22 @@ export function endedTable(family: Family): NftTableItem {
     { rule: 'tcp flags & (fin | syn | rst | ack) == syn accept', comment: 'another connection' },
     { rule: 'tcp flags rst accept', comment: 'ends it, too' },
     ...reset.map((each) => ({ rule: `meta l4proto tcp ${each} reject with tcp reset` })),
-    { rule: `${answered} @${endedSet('datagrams', family).name} drop` },
+    ...(
+      [
+        [answered, endedSet('datagrams', family)],
+        [parties, pairSet(family)],
+      ] as const
+    ).map(([key, { name }]) => ({
+      rule: `${key} @${name} update @${name} { ${key} } drop`,
+      comment: 'who goes on is remembered as long',
+    })),
   ];
   // What the node answers, and what IPVS sends on, passes the latter.
   const hooks = ['forward', 'output'] as const;
   return {
     kind: 'nft-table',
     ...endedTableOf(family),
-    sets: [endedSet('streams', family), endedSet('datagrams', family), silencedSet(family)],
+    sets: [endedSet('streams', family), endedSet('datagrams', family), pairSet(family), silencedSet(family)],
     chains: hooks.map((hook) => ({
       name: hook,
       hook: { type: 'filter', hook, priority: 'filter - 1' },

@@ -3,13 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FAMILIES, type Ip, parseIp } from '../../../src/ip/address.ts';
 import type { Forwarded } from '../../../src/linux/conntrack/forwarded.ts';
-import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
-import { netnsPath } from '../../../src/linux/netns.ts';
-import { elementAdd } from '../../../src/linux/nftables/element.ts';
-import { commit } from '../../../src/linux/nftables/transaction.ts';
-import { elementOf } from '../../../src/linux/nftables/values/element.ts';
-import { endedSet, endedTableOf } from '../../../src/policy/flows/table.ts';
-import { TCP } from '../../../src/policy/model/traffic.ts';
+import { problemText } from '../../../src/problem.ts';
 import { NODE, OUTSIDE, OUTSIDE6, PODS, PODS6 } from '../../policy/routed-node.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 import { eventually } from '../../store/servers.ts';
@@ -84,27 +78,14 @@ test('where there is no room to remember what has been ended, it does not go on 
     }),
   );
   assert.ok(tcp && udp);
-  const streams = endedSet('streams', 4);
-  using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: netnsPath(node.name) });
-  for (let i = 0; i < 64; i++) {
-    const elements = Array.from({ length: 1024 }, (_, port) =>
-      elementOf(streams, [parseIp(`203.0.113.${i}`), client, TCP, port]),
-    );
-    await commit(
-      socket,
-      elementAdd(
-        endedTableOf(4),
-        streams,
-        elements.map((each) => ({ ...each, timeout: 60_000 })),
-      ),
-    );
-  }
+  await policed.fillEnded('streams');
   await policed.become(AFTER);
   await eventually(() => tcp.client.ended !== undefined && tcp.server.ended !== undefined, 5000);
   await sleep(100);
   const before = [tcp.heard, udp.heard];
   await sleep(300);
   assert.deepEqual([tcp.heard, udp.heard], before);
+  assert.match(policed.cut.problems.map(problemText).join(), /^an established TCP .*: 10\.0\.0\.2: /);
 });
 
 test('connections are judged by the addresses that policies see; only rules end those with the node', {

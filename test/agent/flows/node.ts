@@ -1,18 +1,29 @@
 import type { TestContext } from 'node:test';
 import { Cut } from '../../../src/agent/flows/cut.ts';
-import { familyOf, type Ip } from '../../../src/ip/address.ts';
+import { familyOf, type Ip, ipFromBigInt, ipToBigInt, parseIp } from '../../../src/ip/address.ts';
 import { hostCidr, parseCidr } from '../../../src/ip/cidr.ts';
 import { linkLocalOf } from '../../../src/ip/mac.ts';
 import { type Forwarded, forwardedDump } from '../../../src/linux/conntrack/forwarded.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
+import { elementAdd } from '../../../src/linux/nftables/element.ts';
+import { commit } from '../../../src/linux/nftables/transaction.ts';
 import { SILENT } from '../../../src/log.ts';
 import { type Compiled, compilePolicies } from '../../../src/policy/compile/compile.ts';
 import { Memory } from '../../../src/policy/compile/memory.ts';
-import { endedTable } from '../../../src/policy/flows/table.ts';
+import { endedElement } from '../../../src/policy/flows/ended.ts';
+import {
+  type Ended,
+  endedSet,
+  endedTable,
+  endedTableOf,
+  MOST_REMEMBERED,
+  pairSet,
+} from '../../../src/policy/flows/table.ts';
 import type { PodEntity } from '../../../src/policy/model/entity.ts';
 import { netMatcher } from '../../../src/policy/model/matcher.ts';
 import type { Rule, Tier } from '../../../src/policy/model/policy.ts';
+import { TCP } from '../../../src/policy/model/traffic.ts';
 import type { Item } from '../../../src/state/item.ts';
 import type { Report } from '../../../src/state/reporter.ts';
 import { labelled } from '../../policy/arbitrary.ts';
@@ -139,6 +150,20 @@ export class PolicedNode<Node extends Named = RoutedNode> implements Disposable 
   async connections(ip: Ip): Promise<readonly Forwarded[]> {
     using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: netnsPath(this.node.name) });
     return socket.dump(forwardedDump(familyOf(ip), undefined, new Set([ip]), () => true));
+  }
+
+  /** Leaves no room to remember connections over IPv4 that have ended. */
+  async fillEnded(of: Ended): Promise<void> {
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: netnsPath(this.node.name) });
+    const set = of === 'pairs' ? pairSet(4) : endedSet(of, 4);
+    const destination = parseIp('203.0.113.1');
+    for (let first = 0; first < MOST_REMEMBERED; first += 1024) {
+      const elements = Array.from({ length: 1024 }, (_, i) => {
+        const source = ipFromBigInt(4, ipToBigInt(parseIp('203.1.0.0')) + BigInt(first + i));
+        return endedElement(of, { source, destination, flow: { family: 4, protocol: TCP, port: 80 } });
+      });
+      await commit(socket, elementAdd(endedTableOf(4), set, elements));
+    }
   }
 
   [Symbol.dispose](): void {
