@@ -23,6 +23,8 @@ export type PolicyOptions = {
 
 /** 0 is ulogd's, and Calico has 1 and 2. */
 const LOG_GROUP = 26_220;
+/** By which agents see what pods are told of domain names: a queue, or a group of NFLOG. */
+export const ANSWERS = 26_221;
 
 const USUAL: PolicyOptions = { onChange: 'cut', offload: true, logDenied: false, logGroup: LOG_GROUP };
 
@@ -65,7 +67,14 @@ function readOptions(fields: Fields): PolicyOptions | undefined {
     onChange,
     offload: own?.boolean('offload') ?? USUAL.offload,
     logDenied: own?.boolean('logDenied') ?? USUAL.logDenied,
-    logGroup: own?.integer('logGroup', 0, 65_535) ?? USUAL.logGroup,
+    logGroup: readLogGroup(own) ?? USUAL.logGroup,
     ...(resolvers && { resolvers }),
   };
+}
+
+function readLogGroup(own: Fields | undefined): number | undefined {
+  const group = own?.integer('logGroup', 0, 65_535);
+  if (group === ANSWERS)
+    throw own?.invalid('logGroup', `must not be ${ANSWERS}, by which agents see answers about domain names`);
+  return group;
 }

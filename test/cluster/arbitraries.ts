@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import type { Network } from '../../src/cluster/network.ts';
+import { ANSWERS } from '../../src/cluster/policy-options.ts';
 import type { Pool } from '../../src/cluster/pool.ts';
 import { BITS, type Family } from '../../src/ip/address.ts';
 import { lengthOf, nthIp, sizeOf } from '../../src/ip/cidr.ts';
@@ -60,7 +61,7 @@ export const networks: fc.Arbitrary<Network> = fc
           onChange: fc.constantFrom('cut', 'keep'),
           offload: fc.boolean(),
           logDenied: fc.boolean(),
-          logGroup: fc.integer({ min: 0, max: 65_535 }),
+          logGroup: fc.integer({ min: 0, max: 65_535 }).filter((group) => group !== ANSWERS),
           resolvers: fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }),
         },
         { noNullPrototype: true, requiredKeys: ['onChange', 'offload', 'logDenied', 'logGroup'] },

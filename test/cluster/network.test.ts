@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { networkToNetConf, readNetwork, refuseOverlap } from '../../src/cluster/network.ts';
+import { ANSWERS } from '../../src/cluster/policy-options.ts';
 import { BITS, type Family, familyOf, ipToBigInt } from '../../src/ip/address.ts';
 import { contains, lastIp, nthIp, parseCidr, sizeOf } from '../../src/ip/cidr.ts';
 import { cidrs } from '../ip/arbitraries.ts';
@@ -253,6 +254,12 @@ describe('readNetwork refuses', () => {
       { ...V4, addresses: 'pool' },
       'addresses',
       /must be lease or blocks or dhcp, not 'pool'/,
+    ],
+    [
+      'the group of NFLOG for names',
+      { ...V4, policy: { logGroup: ANSWERS } },
+      'policy.logGroup',
+      /must not be 26221, by which agents see answers/,
     ],
     ['an invalid wiring', { ...V4, wiring: 1 }, 'wiring', /must be a string/],
     [

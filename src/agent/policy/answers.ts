@@ -1,8 +1,9 @@
+import { ANSWERS } from '../../cluster/policy-options.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { Nflog } from '../../linux/nflog.ts';
 import { Nfqueue } from '../../linux/nfqueue.ts';
 import { rehearse } from '../../linux/nftables/rehearsal.ts';
-import { ANSWER_BYTES, ANSWERS, type Observed, observationTable } from '../../policy/names/table.ts';
+import { ANSWER_BYTES, type Observed, observationTable } from '../../policy/names/table.ts';
 
 /** Takes an answer on its way to a pod, valid only during the call; `pass` lets it go on. */
 export type TakeAnswer = (packet: Buffer, pass: () => void) => void;

@@ -1,3 +1,4 @@
+import { ANSWERS } from '../../cluster/policy-options.ts';
 import { type Family, familyOf } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { SetValue, TableId } from '../../linux/nftables/values/table.ts';
@@ -5,8 +6,6 @@ import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/n
 import type { NftTableItem } from '../../state/kinds/nft-table.ts';
 import type { PodEntity } from '../model/entity.ts';
 
-/** The queue, or the group of NFLOG, by which the agent sees answers. */
-export const ANSWERS = 26_221;
 /** Bytes of a packet that are passed on. Answers by UDP rarely have more than 1232, and hardly ever 4096. */
 export const ANSWER_BYTES = 8192;
 

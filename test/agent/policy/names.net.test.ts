@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressesInUse } from '../../../src/agent/policy/in-use.ts';
+import { ANSWERS } from '../../../src/cluster/policy-options.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { hostCidr } from '../../../src/ip/cidr.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
 import { Nflog } from '../../../src/linux/nflog.ts';
 import { UdpSocket } from '../../../src/linux/udp.ts';
-import { ANSWERS, observationItems } from '../../../src/policy/names/table.ts';
+import { observationItems } from '../../../src/policy/names/table.ts';
 import { Dnsmasq, NO_DNSMASQ } from '../../dhcp/dnsmasq.ts';
 import { dnsMessage } from '../../policy/names/dns-message.ts';
 import { podOf } from '../../policy/observe/policies.ts';
