@@ -72,7 +72,7 @@ function policyFamilies({ denied, lastChange, ...figures }: PolicyFigures): read
     family(
       'flatnet_policy_unlogged_packets_total',
       'counter',
-      'Packets that a limit kept from being logged.',
+      'Packets, at least, that a limit or a full queue kept from being logged.',
       [[figures.unlogged]],
     ),
     ...(figures.staged.length === 0

@@ -12,12 +12,15 @@ const NFGENMSG_SIZE = 4;
 const NFULA_CFG_CMD = 1;
 const NFULA_CFG_MODE = 2;
 const NFULA_CFG_TIMEOUT = 4;
+const NFULA_CFG_FLAGS = 6;
+const NFULNL_CFG_F_SEQ = 1;
 const NFULNL_CFG_CMD_BIND = 1;
 const NFULNL_COPY_PACKET = 2;
 const NFULA_IFINDEX_INDEV = 4;
 const NFULA_IFINDEX_PHYSINDEV = 6;
 const NFULA_PAYLOAD = 9;
 const NFULA_PREFIX = 10;
+const NFULA_SEQ = 12;
 
 export type NflogOptions = {
   /** A path or a descriptor of a network namespace, whose groups are its own; by default the thread's own. */
@@ -42,6 +45,9 @@ export type LoggedPacket = {
   readonly packet: Buffer;
 };
 
+/** How many packets the kernel could not pass on, between two that it could. */
+export type LostPackets = { readonly lost: number };
+
 /** Receives what rules like `log prefix "denied" group 7` log, like `tcpdump -i nflog:7` or ulogd. */
 export class Nflog {
   readonly #listener: NetlinkListener;
@@ -56,19 +62,27 @@ export class Nflog {
    */
   static open({ netns, group, bytes, delay, signal }: NflogOptions): Nflog {
     const setup = [bind(group), settings(group, bytes, delay)];
-    return new Nflog(NetlinkListener.open(NETLINK_NETFILTER, { netns, signal, setup }));
+    // What is lost shows in the packets' numbers; what was queued before must be read all the same.
+    const options = { netns, signal, setup, ignoresOverruns: true };
+    return new Nflog(NetlinkListener.open(NETLINK_NETFILTER, options));
   }
 
   /**
-   * Calls `listener` with each packet, and with `overflow` where the kernel dropped some, until the signal
-   * aborts. Rejects if the listener throws.
+   * Calls `listener` with each packet, and before one with the number of those that are lost, until the
+   * signal aborts. Rejects if the listener throws.
    */
-  run(listener: (packet: LoggedPacket | 'overflow') => void): Promise<void> {
+  run(listener: (packet: LoggedPacket | LostPackets) => void): Promise<void> {
+    let next = 0;
     return this.#listener.run((datagram) => {
-      if (datagram === 'overflow') return listener(datagram);
+      // Absent with ignoresOverruns.
+      if (datagram === 'overflow') return;
       for (const message of messagesOf(datagram)) {
         const packet = decode(message);
-        if (packet) listener(packet);
+        if (!packet) continue;
+        const lost = (packet.number - next) >>> 0;
+        if (lost > 0) listener({ lost });
+        next = packet.number + 1;
+        listener(packet);
       }
     });
   }
@@ -85,7 +99,7 @@ function settings(group: number, bytes: number, delay: number | undefined): Requ
   mode.writeUInt8(NFULNL_COPY_PACKET, 4);
   const ticks = delay === undefined ? undefined : Math.max(1, Math.round(delay / 10));
   return request('configure', group, (writer) =>
-    writer.bytes(NFULA_CFG_MODE, mode).be32(NFULA_CFG_TIMEOUT, ticks),
+    writer.bytes(NFULA_CFG_MODE, mode).be32(NFULA_CFG_TIMEOUT, ticks).be16(NFULA_CFG_FLAGS, NFULNL_CFG_F_SEQ),
   );
 }
 
@@ -102,7 +116,7 @@ function request(operation: string, group: number, fill: (writer: Writer) => Wri
   };
 }
 
-function decode({ type, payload }: Message): LoggedPacket | undefined {
+function decode({ type, payload }: Message): (LoggedPacket & { readonly number: number }) | undefined {
   if (type !== ((NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET)) return undefined;
   // For IPv4 and IPv6, NFPROTO_* are AF_*.
   const family = ipFamily(payload.readUInt8(0));
@@ -111,6 +125,7 @@ function decode({ type, payload }: Message): LoggedPacket | undefined {
   if (!packet || family === undefined) return undefined;
   const device = attributes.get(NFULA_IFINDEX_PHYSINDEV) ?? attributes.get(NFULA_IFINDEX_INDEV);
   return {
+    number: attributes.get(NFULA_SEQ)?.readUInt32BE() ?? 0,
     family,
     prefix: stringOf(attributes.get(NFULA_PREFIX) ?? Buffer.alloc(0)),
     device: device?.readUInt32BE(),

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { parseIp } from '../../src/ip/address.ts';
-import { type LoggedPacket, Nflog } from '../../src/linux/nflog.ts';
+import { type LoggedPacket, type LostPackets, Nflog } from '../../src/linux/nflog.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { UdpSocket } from '../../src/linux/udp.ts';
+import { eventually } from '../store/servers.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
 
 const GROUP = 7;
@@ -19,8 +20,8 @@ kernelTest(
     const heard = boxes.map(({ netns, run }) => {
       run('ip', 'link', 'set', 'lo', 'up');
       const packets: { readonly prefix: string; readonly bytes: Buffer }[] = [];
-      const take = (each: LoggedPacket | 'overflow'): void => {
-        if (each !== 'overflow') packets.push({ prefix: each.prefix, bytes: Buffer.from(each.packet) });
+      const take = (each: LoggedPacket | LostPackets): void => {
+        if ('packet' in each) packets.push({ prefix: each.prefix, bytes: Buffer.from(each.packet) });
       };
       // The group is the same in both: groups are a namespace's own.
       const done = Nflog.open({ netns, group: GROUP, bytes: 40, delay: 10, signal: stop.signal }).run(take);
@@ -55,3 +56,35 @@ kernelTest(
     again.abort();
   },
 );
+
+kernelTest('packets for which there was no room are counted, and no others are lost', async (t) => {
+  const { netns, run } = sandbox(t);
+  run('ip', 'link', 'set', 'lo', 'up');
+  await applyRuleset(RULES, { netns });
+  const stop = new AbortController();
+  const counts = { told: 0, lost: 0 };
+  const done = Nflog.open({ netns, group: GROUP, bytes: 1000, delay: 10, signal: stop.signal }).run(
+    (each) => {
+      if ('lost' in each) counts.lost += each.lost;
+      else counts.told++;
+    },
+  );
+  t.after(async () => {
+    stop.abort();
+    await done;
+  });
+  using socket = UdpSocket.open(netns);
+  let sent = 0;
+  const send = (): void => {
+    socket.send(Buffer.alloc(1000), { ip: parseIp('127.0.0.1'), port: 53 });
+    sent++;
+  };
+  // Nobody reads meanwhile.
+  for (let i = 0; i < 5000; i++) send();
+  await eventually(() => {
+    if (counts.told + counts.lost === sent) return true;
+    send();
+    return false;
+  });
+  assert.ok(counts.told > 50 && counts.lost > 50, JSON.stringify(counts));
+});

@@ -45,7 +45,7 @@ async function openCopied({ netns, signal }: AnswersOptions): Promise<Answers> {
   const run = (take: TakeAnswer) =>
     log.run((packet) => {
       // What was lost is not known: it stays closed.
-      if (packet !== 'overflow') take(packet.packet, () => {});
+      if ('packet' in packet) take(packet.packet, () => {});
     });
   return { observed: 'copied', run };
 }

@@ -19,7 +19,7 @@ export type PolicyFigures = {
   readonly elements: number;
   /** Packets denied, and those from or to pods whose policies are not in force, or that are none. */
   readonly denied: Readonly<Record<Direction | 'unprotected', number>>;
-  /** Packets that would have been logged but for a limit, or were lost on the way. */
+  /** Packets, at least, that would have been logged but for a limit, or were lost on the way. */
   readonly unlogged: number;
   /** What staged policies would decide otherwise, in packets. */
   readonly staged: readonly StagedFigures[];

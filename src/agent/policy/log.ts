@@ -5,7 +5,7 @@ import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { linkGet } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { type LoggedPacket, Nflog } from '../../linux/nflog.ts';
+import { type LoggedPacket, type LostPackets, Nflog } from '../../linux/nflog.ts';
 import type { Log } from '../../log.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
 import { Concerns, haveLogRules, type LoggedFlow, logged, type Scene } from '../../policy/observe/logged.ts';
@@ -43,7 +43,7 @@ export class PolicyLog {
     this.#options = options;
   }
 
-  /** Packets that were logged, and still are in no line. */
+  /** Packets that were logged, and still are in no line: at least so many. */
   get lost(): number {
     return this.#lost;
   }
@@ -108,9 +108,9 @@ export class PolicyLog {
     }
   }
 
-  #take(packet: LoggedPacket | 'overflow'): void {
-    if (packet === 'overflow') {
-      this.#lost++;
+  #take(packet: LoggedPacket | LostPackets): void {
+    if ('lost' in packet) {
+      this.#lost += packet.lost;
       return;
     }
     const { prefix, family, device } = packet;
