@@ -126,3 +126,12 @@ export function podName({ namespace, name }: Pick<PodIdentity, 'namespace' | 'na
 export function podTitle(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId'>): string {
   return podName(pod) ?? pod.containerId;
 }
+
+/**
+ * Whether a pod is on our bridge, of that name: a chained plugin's pods are its own business, and so are
+ * other bridges.
+ */
+export function isOnBridge(pod: Pick<LocalPod, 'bridge' | 'foreign' | 'wiring'>, ours: string): boolean {
+  const { bridge, foreign, wiring = 'bridge' } = pod;
+  return bridge === undefined ? wiring === 'bridge' && !foreign : bridge === ours;
+}

@@ -1,5 +1,5 @@
 import type { Network } from '../cluster/network.ts';
-import type { LocalPod } from '../cluster/node.ts';
+import { isOnBridge, type LocalPod } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
@@ -27,7 +27,7 @@ export function guardItems(
   if (network.guard === false) return { routed: [], optional: [] };
   const names = usedWirings(network.wiring, pods).map(({ name }) => name);
   const used = {
-    bridge: names.includes('bridge') || pods.some(isOnBridge),
+    bridge: names.includes('bridge') || pods.some((pod) => isOnBridge(pod, BRIDGE)),
     routed: names.includes('routed'),
   };
   // IPv4 cannot be disabled per device, so it is guarded even in a cluster without it, where no IPv4 source
@@ -45,15 +45,10 @@ export function guardItems(
 /** Returns a pod's elements in the guard's tables. */
 export function podGuardItems(pod: LocalPod, { network, families }: GuardFacts): readonly Item[] {
   if (network.guard === false) return [];
-  return isOnBridge(pod) ? portGuard(pod, network.policy !== undefined) : sourceGuard(pod, families);
+  return isOnBridge(pod, BRIDGE) ? portGuard(pod, network.policy !== undefined) : sourceGuard(pod, families);
 }
 
 /** Whether a pod would be guarded in any network: its wiring is ours, or it is a port of our bridge. */
 export function mayBeGuarded(pod: LocalPod): boolean {
-  return isOnBridge(pod) || pod.wiring === 'routed';
-}
-
-/** A chained plugin's pods are its own business, and so are other bridges. */
-function isOnBridge({ bridge, foreign, wiring = 'bridge' }: LocalPod): boolean {
-  return bridge === undefined ? wiring === 'bridge' && !foreign : bridge === BRIDGE;
+  return isOnBridge(pod, BRIDGE) || pod.wiring === 'routed';
 }

@@ -1,4 +1,4 @@
-import { type LocalPod, podTitle } from '../../cluster/node.ts';
+import { isOnBridge, type LocalPod, podTitle } from '../../cluster/node.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { fnv32 } from '../../ip/fnv.ts';
@@ -14,6 +14,7 @@ import type { PolicyView } from '../model/view.ts';
 import { trusted } from '../names/resolvers.ts';
 import { type Observed, observationItems } from '../names/table.ts';
 import { type Wanted, wantedNames } from '../names/wanted.ts';
+import { closedPods, closedPort, multicastTable } from './multicast.ts';
 import { SubjectFinder, type Subjects } from './subjects.ts';
 
 /** How many contributions the directory of a cluster is divided into: a change concerns one of them. */
@@ -90,12 +91,17 @@ export class PolicyPart {
       [...subjects.values()].map(({ pod }) => pod),
     );
     const { tables, directory } = compiled;
+    const isBridged = (pod: LocalPod): boolean => isOnBridge(pod, node.bridge);
+    const bridged = new Map([...subjects].filter(([pod]) => isBridged(pod)));
+    const closed = closedPods(bridged, compiled.verdicts.ingress);
+    const multicast = pods.some(isBridged) ? [multicastTable] : [];
     this.#tables = reuse(this.#tables, {
       owner: { part: 'policy', name: 'this node' },
-      items: cuts ? [...tables, ...node.families.map(endedTable)] : tables,
+      items: [...tables, ...(cuts ? node.families.map(endedTable) : []), ...multicast],
       warnings: [],
     });
-    this.#directory = divide(directory).map((items, i) =>
+    const ofWaiting = waiting.filter(isBridged).flatMap(closedPort);
+    this.#directory = divide([...directory, ...ofWaiting]).map((items, i) =>
       reuse(this.#directory[i], {
         owner: { part: 'policy', name: 'who is who', id: `${i}` },
         items,
@@ -103,7 +109,8 @@ export class PolicyPart {
       }),
     );
     const own = [...subjects].map(([pod, { pod: entity }]) => {
-      const items = compiled.pods.get(entity)?.items ?? [];
+      const own = compiled.pods.get(entity)?.items ?? [];
+      const items = closed.has(pod) ? [...own, ...closedPort(pod)] : own;
       const made = reuse(this.#pods.get(pod), {
         owner: { part: 'policy', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
         items,

@@ -175,7 +175,7 @@ test('names: answers to the pods of such rules are seen, and another address is 
       items.flatMap((item) => (item.kind === 'nft-table' ? [item.table] : [])),
     );
   // Nobody listens yet.
-  assert.deepEqual([...new Set(tables(of(undefined).contributions))], ['flatnet-policy']);
+  assert.ok(!tables(of(undefined).contributions).includes('flatnet-names'));
   const before = of('held', '203.0.113.1');
   assert.deepEqual([...before.wanted.patterns], ['*.example.org']);
   const watched = texts(before.contributions).filter((text) => /^(askers|resolvers) /.test(text));
@@ -220,4 +220,26 @@ test('a pod’s address is not its predecessor’s any more, which the store sti
   assert.deepEqual(peersOf(view(before, after), local('before', '10.0.1.1')), ['ingress-peers 10.0.1.1']);
   const unknown = local('unknown', '10.0.1.1');
   assert.deepEqual(peersOf(view(before), unknown), [], 'the store does not know the successor yet');
+});
+
+test('a bridged pod gets what is for many where every other may send it everything', () => {
+  const port = (name: string, ip: string): LocalPod => ({ ...local(name, ip), hostDevice: `port-${name}` });
+  const [web, client, other] = [
+    port('web', '10.0.0.2'),
+    port('client', '10.0.0.3'),
+    port('other', '10.0.0.4'),
+  ];
+  const known = [entity('web', { app: 'web' }), entity('client', { app: 'client' }), entity('other', {})];
+  const closed = (pods: readonly LocalPod[], from: readonly PodEntity[] = known): string[] =>
+    texts(new PolicyPart().of(pods, viewOf(from, WEB), NODE).contributions).filter((text) =>
+      text.startsWith('closed'),
+    );
+  assert.deepEqual(closed([web]), [], 'it is alone');
+  assert.deepEqual(closed([web, client]), []);
+  assert.deepEqual(closed([web, client, other]), ['closed "port-web"']);
+  assert.deepEqual(closed([web, { ...other, wiring: 'routed' }]), []);
+  const moving = { ...client, allowedSources: [parseCidr('192.0.2.0/24')] };
+  assert.deepEqual(closed([web, moving]), ['closed "port-web"']);
+  const ofOnes = known.filter(({ name }) => name !== 'client');
+  assert.deepEqual(closed([web, client], ofOnes), ['closed "port-client"'], 'nobody knows it yet');
 });
