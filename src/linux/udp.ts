@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
-import type { Ip } from '../ip/address.ts';
-import { AF_INET } from './netlink/family.ts';
+import { familyOf, type Ip } from '../ip/address.ts';
+import { addressFamily } from './netlink/family.ts';
 import { withNetns } from './netns.ts';
 import { sockaddr } from './sockaddr.ts';
 import * as sys from './sys.ts';
@@ -8,7 +8,7 @@ import * as sys from './sys.ts';
 const SOCK_DGRAM = 2;
 const LARGEST = 65_536;
 
-/** A UDP socket over IPv4 in any network namespace, which Node's own cannot be in. */
+/** A UDP socket in any network namespace, which Node's own cannot be in. */
 export class UdpSocket implements Disposable {
   readonly #fd: number;
   readonly #buffer = Buffer.allocUnsafeSlow(LARGEST);
@@ -17,10 +17,13 @@ export class UdpSocket implements Disposable {
     this.#fd = fd;
   }
 
-  /** `from`: the address and port to bind to; the kernel's choice by default. Throws SYSCALL. */
+  /**
+   * `from`: the address and port to bind to; the kernel's choice by default, over IPv4. Throws SYSCALL.
+   */
   static open(netns: string | number, from?: { readonly ip: Ip; readonly port: number }): UdpSocket {
     const type = SOCK_DGRAM | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
-    const fd = withNetns(netns, () => sys.socket(AF_INET, type, 0));
+    const domain = addressFamily(from ? familyOf(from.ip) : 4);
+    const fd = withNetns(netns, () => sys.socket(domain, type, 0));
     try {
       if (from) sys.bind(fd, sockaddr(from.ip, from.port));
       return new UdpSocket(fd);

@@ -4,11 +4,11 @@ import { guardItems, podGuardItems } from '../../src/guard/guard.ts';
 import type { Ip } from '../../src/ip/address.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 import type { Item } from '../../src/state/item.ts';
-import { macOf, NODE, PODS, PODS6 } from './routed-node.ts';
+import { attach, macOf, NODE, OUTSIDE, OUTSIDE6, PODS, PODS6 } from './routed-node.ts';
 
 let count = 0;
 
-/** A node with six pods on its bridge `cni0`. */
+/** A node with six pods on its bridge `cni0`, and the rest of the world on a wire. */
 export class BridgedNode implements Disposable {
   readonly name = `fn-bridged-${process.pid}-${count++}`;
 
@@ -27,9 +27,12 @@ export class BridgedNode implements Disposable {
       this.#ip(`-n ${netns} address add ${ip}/24 dev eth0`);
       this.#ip(`-n ${netns} address add ${PODS6[i]}/64 dev eth0 nodad`);
       this.#ip(`-n ${netns} route add default via 10.0.0.254`);
+      this.#ip(`-n ${netns} route add default via fd00::fe`);
     }
+    attach(this.name, 'out', [...OUTSIDE, ...OUTSIDE6]);
     const bridged = ['iptables', 'ip6tables'].map((each) => `net.bridge.bridge-nf-call-${each}=1`);
-    execFileSync('ip', ['netns', 'exec', this.name, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', ...bridged]);
+    const forwarding = ['net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'];
+    execFileSync('ip', ['netns', 'exec', this.name, 'sysctl', '-qw', ...forwarding, ...bridged]);
   }
 
   /** The namespace that has an address. */
@@ -38,7 +41,9 @@ export class BridgedNode implements Disposable {
   }
 
   nameAt(ip: Ip): string {
-    return ip === NODE ? this.name : `${this.name}-p${Math.max(PODS.indexOf(ip), PODS6.indexOf(ip))}`;
+    if (ip === NODE) return this.name;
+    const pod = Math.max(PODS.indexOf(ip), PODS6.indexOf(ip));
+    return `${this.name}-${pod < 0 ? 'out' : `p${pod}`}`;
   }
 
   /** Runs a program in the namespace that has an address. */
@@ -51,7 +56,7 @@ export class BridgedNode implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const ip of [...PODS, NODE]) this.#ip(`netns del ${this.nameAt(ip)}`);
+    for (const ip of [...PODS, ...OUTSIDE.slice(0, 1), NODE]) this.#ip(`netns del ${this.nameAt(ip)}`);
   }
 }
 

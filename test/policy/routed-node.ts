@@ -8,7 +8,7 @@ export const PODS6 = ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::5', 'fd
 /** The node's own. */
 export const NODE = parseIp('192.0.2.9');
 export const OUTSIDE = ['192.0.2.1', '192.0.2.200', '198.51.100.1'].map(parseIp);
-export const OUTSIDE6 = ['2001:db8::1'].map(parseIp);
+export const OUTSIDE6 = ['2001:db8::1', '2001:db8::2', '2001:db8::3'].map(parseIp);
 
 /** Of the pod with an IPv4 address. */
 export function macOf(pod: Ip): Mac {
@@ -22,11 +22,11 @@ export class RoutedNode implements Disposable {
   readonly name = `fn-policy-${process.pid}-${count++}`;
 
   constructor() {
-    this.#ip(`netns add ${this.name}`);
+    ip(`netns add ${this.name}`);
     for (const [i, pod] of PODS.entries())
-      this.#attach(`p${i}`, [pod, ...PODS6.slice(i, i + 1)], ` address ${macOf(pod)}`);
-    this.#attach('out', [...OUTSIDE, ...OUTSIDE6]);
-    this.#ip(`-n ${this.name} address add ${NODE}/32 dev up0`);
+      attach(this.name, `p${i}`, [pod, ...PODS6.slice(i, i + 1)], ` address ${macOf(pod)}`);
+    attach(this.name, 'out', [...OUTSIDE, ...OUTSIDE6]);
+    ip(`-n ${this.name} address add ${NODE}/32 dev up0`);
     this.run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
   }
 
@@ -45,32 +45,33 @@ export class RoutedNode implements Disposable {
     execFileSync('ip', ['netns', 'exec', this.name, ...command], { stdio: 'pipe' });
   }
 
-  #attach(what: string, addresses: readonly Ip[], settings = ''): void {
-    const [netns, device] = [`${this.name}-${what}`, what === 'out' ? 'up0' : `flt${what}`];
-    this.#ip(`netns add ${netns}`);
-    this.#ip(`-n ${this.name} link add ${device} type veth peer name eth0 netns ${netns}`);
-    const mac = '02:00:00:00:00:01';
-    this.#ip(`-n ${this.name} link set ${device} address ${mac} up`);
-    this.#ip(`-n ${this.name} address add fe80::1/64 dev ${device} nodad`);
-    this.#ip(`-n ${netns} link set eth0${settings} up`);
-    for (const ip of addresses) {
-      const [length, nodad] = ip.includes(':') ? ['128', ' nodad'] : ['32', ''];
-      this.#ip(`-n ${netns} address add ${ip}/${length} dev eth0${nodad}`);
-      this.#ip(`-n ${this.name} route add ${ip}/${length} dev ${device}`);
-    }
-    this.#ip(`-n ${netns} neigh add fe80::1 lladdr ${mac} dev eth0`);
-    this.#ip(`-n ${netns} route add default via fe80::1 dev eth0`);
-    this.#ip(`-n ${netns} route add 169.254.1.1 dev eth0`);
-    this.#ip(`-n ${netns} neigh add 169.254.1.1 lladdr ${mac} dev eth0`);
-    this.#ip(`-n ${netns} route add default via 169.254.1.1 dev eth0`);
-  }
-
-  #ip(command: string): void {
-    execFileSync('ip', command.split(' '), { stdio: 'pipe' });
-  }
-
   [Symbol.dispose](): void {
     const all = ['', ...PODS.map((_, i) => `-p${i}`), '-out'].map((suffix) => this.name + suffix);
-    for (const name of all) this.#ip(`netns del ${name}`);
+    for (const name of all) ip(`netns del ${name}`);
   }
+}
+
+/** Links a node by a veth to a namespace of its own, `out` or a pod's, and routes these addresses there. */
+export function attach(node: string, what: string, addresses: readonly Ip[], settings = ''): void {
+  const [netns, device] = [`${node}-${what}`, what === 'out' ? 'up0' : `flt${what}`];
+  ip(`netns add ${netns}`);
+  ip(`-n ${node} link add ${device} type veth peer name eth0 netns ${netns}`);
+  const mac = '02:00:00:00:00:01';
+  ip(`-n ${node} link set ${device} address ${mac} up`);
+  ip(`-n ${node} address add fe80::1/64 dev ${device} nodad`);
+  ip(`-n ${netns} link set eth0${settings} up`);
+  for (const address of addresses) {
+    const [length, nodad] = address.includes(':') ? ['128', ' nodad'] : ['32', ''];
+    ip(`-n ${netns} address add ${address}/${length} dev eth0${nodad}`);
+    ip(`-n ${node} route add ${address}/${length} dev ${device}`);
+  }
+  ip(`-n ${netns} neigh add fe80::1 lladdr ${mac} dev eth0`);
+  ip(`-n ${netns} route add default via fe80::1 dev eth0`);
+  ip(`-n ${netns} route add 169.254.1.1 dev eth0`);
+  ip(`-n ${netns} neigh add 169.254.1.1 lladdr ${mac} dev eth0`);
+  ip(`-n ${netns} route add default via 169.254.1.1 dev eth0`);
+}
+
+function ip(command: string): void {
+  execFileSync('ip', command.split(' '), { stdio: 'pipe' });
 }

@@ -103,8 +103,9 @@ export class PolicedNode<Node extends Named = RoutedNode> implements Disposable 
   readonly #memory = new Memory();
   readonly #stop = new AbortController();
 
-  constructor(t: TestContext, ...[node = new RoutedNode()]: Node extends RoutedNode ? [] : [Node]) {
-    this.node = node as Node;
+  /** `node`: by default one with routed pods. */
+  constructor(t: TestContext, node?: Node) {
+    this.node = node ?? (new RoutedNode() as Named as Node);
     const netns = netnsPath(this.node.name);
     const onReport = ({ full, done }: Report): void => {
       if (full) this.cut.repaired(done);

@@ -80,9 +80,9 @@ test('nobody is believed but trusted resolvers, and they only when the pod has a
   liar.send(dnsMessage({ question: name, records: [record] }), { ip: CLIENT, port: 5000 });
   await until(() => own.receive() !== undefined);
   // The pod itself, by way of a translation that makes the resolver's address lead to another pod.
-  names.node.run('nft', 'add table ip test');
-  names.node.run('nft', 'add chain ip test pre { type nat hook prerouting priority dstnat; }');
-  names.node.run('nft', `add rule ip test pre ip daddr ${RESOLVER} udp dport 53 dnat to ${OTHER}`);
+  names.run('nft', 'add table ip test');
+  names.run('nft', 'add chain ip test pre { type nat hook prerouting priority dstnat; }');
+  names.run('nft', `add rule ip test pre ip daddr ${RESOLVER} udp dport 53 dnat to ${OTHER}`);
   {
     using _ = names.answering(names.node.at(OTHER), OTHER, name, record);
     assert.ok(await names.ask(CLIENT, RESOLVER, name));
@@ -100,11 +100,11 @@ test('NodeLocal DNSCache is believed, whose packets are not tracked; and nobody 
 }, async () => {
   await using names = new NamesNode();
   await names.start();
-  names.node.run('nft', 'add table ip raw');
+  names.run('nft', 'add table ip raw');
   for (const hook of ['prerouting', 'output']) {
-    names.node.run('nft', `add chain ip raw ${hook} { type filter hook ${hook} priority raw; }`);
-    names.node.run('nft', `add rule ip raw ${hook} udp sport 53 notrack`);
-    names.node.run('nft', `add rule ip raw ${hook} udp dport 53 notrack`);
+    names.run('nft', `add chain ip raw ${hook} { type filter hook ${hook} priority raw; }`);
+    names.run('nft', `add rule ip raw ${hook} udp sport 53 notrack`);
+    names.run('nft', `add rule ip raw ${hook} udp dport 53 notrack`);
   }
   const name = 'www.example.org';
   {

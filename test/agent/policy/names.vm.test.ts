@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { netnsPath } from '../../../src/linux/netns.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
-import { CLIENT, LOCAL, NamesNode, RESOLVER, SECOND, SERVER } from './names-node.ts';
+import { CLIENT, LOCAL, leadToServices, NamesNode, PARTIES, RESOLVER, SECOND, SERVER } from './names-node.ts';
 
 test('what an answer opens is open before the pod has the answer', {
   skip: NO_KERNEL,
@@ -25,6 +25,16 @@ test('what an answer opens is open before the pod has the answer', {
     using _ = names.answering(netnsPath(names.node.name), LOCAL, 'b.example.org', ...records);
     assert.ok(await names.ask(CLIENT, LOCAL, 'b.example.org'));
     assert.equal(await names.reaches(CLIENT, SECOND), true);
+  }
+  // Behind a Service, over IPv6.
+  {
+    const { client, dns, server } = PARTIES[6];
+    const service = leadToServices(names, [dns]).get(dns) ?? assert.fail();
+    const aaaa = { owner: 'e.example.org', ip: server };
+    using _ = names.answering(names.node.at(dns), dns, 'e.example.org', aaaa);
+    assert.equal(await names.reaches(client, server), false);
+    assert.ok(await names.ask(client, service, 'e.example.org'));
+    assert.equal(await names.reaches(client, server), true);
   }
   // An agent that cannot apply what it learns holds no answer for long, and one that is gone none at all.
   names.isStuck = true;
