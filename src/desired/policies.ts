@@ -86,7 +86,7 @@ function unknown(pods: readonly LocalPod[]): Problem {
     id: 'pods-without-policies',
     severity: 'warning',
     what: `nobody knows which policies are about pods of this node, and nothing reaches them: ${pods.map(podTitle).join(', ')}`,
-    cause: 'the store has no running pods of their names and UIDs',
+    cause: 'the store has no running pods of their names and UIDs, or not what these inherit',
     pods: pods.map((pod) => aboutPod(pod, 'nobody knows its policies, and nothing reaches it')),
   };
 }

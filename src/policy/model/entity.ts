@@ -18,6 +18,8 @@ export type PodEntity = {
   readonly lacksNamespace?: true;
   readonly serviceAccount: string;
   readonly serviceAccountLabels: Labels;
+  /** Nothing is known of its service account yet, and so not which policies are about it. */
+  readonly lacksAccount?: true;
   readonly ports: readonly NamedPort[];
   readonly addresses: readonly Ip[];
   /** The name of its node, once it has one. */
@@ -32,7 +34,10 @@ export type PodEntity = {
 };
 
 /** A pod without what it inherits. */
-export type OwnPod = Omit<PodEntity, 'namespaceLabels' | 'lacksNamespace' | 'serviceAccountLabels'>;
+export type OwnPod = Omit<
+  PodEntity,
+  'namespaceLabels' | 'lacksNamespace' | 'serviceAccountLabels' | 'lacksAccount'
+>;
 
 export type NodeEntity = {
   readonly kind: 'node';

@@ -23,7 +23,7 @@ export function isKnown(pod: LocalPod, { pods }: Pick<PolicyView, 'pods'>): bool
 /** The pod as the store has it, as a whole; not one that had its name before, or has it now. */
 function entityOf(pod: LocalPod, pods: PolicyView['pods']): PodEntity | undefined {
   const entity = pods.get(podName(pod) ?? '');
-  if (entity?.lacksNamespace) return undefined;
+  if (entity?.lacksNamespace || entity?.lacksAccount) return undefined;
   const isOther = pod.uid !== undefined && entity?.uid !== undefined && pod.uid !== entity.uid;
   return isOther ? undefined : entity;
 }

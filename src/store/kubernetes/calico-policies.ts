@@ -46,6 +46,11 @@ export class CalicoPolicies {
     return this.#shown?.accounts.table;
   }
 
+  /** By name; undefined while it is not certain that these are all. */
+  get allAccounts(): ReadonlyMap<string, Labels> | undefined {
+    return this.#shown?.accounts.areAll ? this.#shown.accounts.table.values : undefined;
+  }
+
   get isKnown(): boolean {
     return this.#shown?.isKnown ?? false;
   }

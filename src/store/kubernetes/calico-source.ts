@@ -3,10 +3,11 @@ import type { Labels } from '../../cluster/selector.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
 import type { Log } from '../../log.ts';
 import type { Written } from '../../policy/collect.ts';
+import { labelsOf } from '../../policy/kubernetes/pod.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
 import { type Outage, PolicyKind } from './policy-kind.ts';
 import { calicoPolicyKinds, calicoSetKinds, SERVICE_ACCOUNTS, type Version } from './policy-kinds.ts';
-import { accountLabels, writtenOf, writtenSetOf } from './policy-objects.ts';
+import { writtenOf, writtenSetOf } from './policy-objects.ts';
 import { type Looks, ServedKinds } from './served-kinds.ts';
 
 /** Calico's policies and network sets of one API group, and the service accounts that they ask for. */
@@ -31,7 +32,7 @@ export class CalicoSource {
     this.sets = calicoSetKinds(version).map(
       (resource) => new PolicyKind(resource, (object) => writtenSetOf(resource, object), options),
     );
-    this.accounts = new PolicyKind(SERVICE_ACCOUNTS, accountLabels, options);
+    this.accounts = new PolicyKind(SERVICE_ACCOUNTS, labelsOf, options);
     this.#served = new ServedKinds([...this.policies, ...this.sets], {
       ...options,
       companions: [this.accounts],

@@ -7,12 +7,14 @@ import type { Written } from '../../policy/collect.ts';
 import { namespaceLabels, nodeEntity } from '../../policy/kubernetes/pod.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
 import { type Problem, warning } from '../../problem.ts';
+import { Accounts } from '../policies/accounts.ts';
 import { Assembly } from '../policies/assembly.ts';
 import { Table } from '../policies/table.ts';
 import { type PolicyState, viewsOf } from '../policies/views.ts';
 import type { PolicyFeed } from '../ports/policies.ts';
 import { CalicoPolicies } from './calico-policies.ts';
 import { NODES } from './kinds.ts';
+import { MissingAccounts } from './missing-accounts.ts';
 import { type Outage, PolicyKind } from './policy-kind.ts';
 import { CLUSTER_NETWORK_POLICIES, NAMESPACES, NETWORK_POLICIES, PODS } from './policy-kinds.ts';
 import { PolicyLoss } from './policy-loss.ts';
@@ -83,6 +85,7 @@ class State implements PolicyState {
   readonly #maybe: readonly PolicyKind<object>[];
   readonly #served: readonly ServedKinds[];
   readonly #assembly: Assembly;
+  readonly #missing: MissingAccounts;
 
   constructor(options: Options) {
     this.#log = options.log;
@@ -106,6 +109,8 @@ class State implements PolicyState {
     this.#served = clusterPolicies.map((kind) => new ServedKinds([kind], options));
     const own = this.#policies.map(({ table }) => table);
     const noAccounts = new Table<Labels>();
+    const accounts = new Accounts(() => calico.allAccounts);
+    this.#missing = new MissingAccounts(accounts, options);
     this.#assembly = new Assembly({
       get policies() {
         return [...own, ...calico.policies];
@@ -119,6 +124,7 @@ class State implements PolicyState {
       get serviceAccounts() {
         return calico.serviceAccounts ?? noAccounts;
       },
+      accounts,
       nodes: nodes.table,
     });
   }
@@ -140,7 +146,7 @@ class State implements PolicyState {
   }
 
   run(signal: AbortSignal, changed: () => void): void {
-    for (const each of [...this.#always, ...this.#served, this.calico, this.unfollowed])
+    for (const each of [...this.#always, ...this.#served, this.calico, this.#missing, this.unfollowed])
       background('follow what policies need', each.run(signal, changed), this.#log, signal);
   }
 

@@ -13,6 +13,7 @@ export class PolicyKind<T extends object> {
   readonly table = new Table<T>();
   readonly #informer: () => Informer<T>;
   #isKnown = false;
+  #areAll = false;
   #running: Informer<T> | undefined;
 
   constructor(
@@ -33,6 +34,11 @@ export class PolicyKind<T extends object> {
     return this.#running !== undefined;
   }
 
+  /** Whether the server has told of all that it has, since it has the kind. */
+  get areAll(): boolean {
+    return this.#areAll;
+  }
+
   get outage(): Outage | undefined {
     return this.#running?.problem;
   }
@@ -42,14 +48,17 @@ export class PolicyKind<T extends object> {
     const informer = this.#informer();
     this.#running = informer;
     for await (const event of informer.events(signal)) {
-      if (event.type === 'synced') this.#learn(event.objects, changed);
-      else if (this.table.set(event.key, event.type === 'set' ? event.value : undefined)) changed();
+      if (event.type === 'synced') {
+        this.#areAll = true;
+        this.#learn(event.objects, changed);
+      } else if (this.table.set(event.key, event.type === 'set' ? event.value : undefined)) changed();
     }
     if (this.#running === informer) this.#running = undefined;
   }
 
   /** The server has none: it does not know the kind. */
   none(changed: () => void): void {
+    this.#areAll = false;
     this.#learn(new Map(), changed);
   }
 

@@ -34,12 +34,6 @@ export function ownPodOf(object: KubernetesObject): OwnPod | undefined {
   return own;
 }
 
-/** Undefined without labels: most have none. */
-export function accountLabels(object: KubernetesObject): Labels | undefined {
-  const labels = labelsOf(object);
-  return Object.keys(labels).length > 0 ? labels : undefined;
-}
-
 function calicoLabels({ metadata }: KubernetesObject): Labels {
   try {
     return labelsOf({ metadata: parseForeignJson(metadata.annotations?.[CALICO_METADATA] ?? '{}') });

@@ -3,6 +3,7 @@ import { type Collected, collectPolicies, type Written } from '../../policy/coll
 import { namespaceLabels } from '../../policy/kubernetes/pod.ts';
 import type { NodeEntity, OwnPod, PodEntity } from '../../policy/model/entity.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
+import type { Accounts } from './accounts.ts';
 import { type ReadSet, readSet, type WrittenSet } from './network-sets.ts';
 import type { Table } from './table.ts';
 
@@ -16,8 +17,10 @@ export type Tables = {
   readonly namespaces: Table<Labels>;
   /** Whether there is no pod without its namespace, so that one which is missing is not known yet. */
   readonly haveAllNamespaces?: boolean;
-  /** Their labels; those without any may be missing. */
+  /** Their labels. */
   readonly serviceAccounts: Table<Labels>;
+  /** Absent: nobody tells of all accounts, and those without labels may be missing. */
+  readonly accounts?: Accounts;
   readonly nodes: Table<NodeEntity>;
 };
 
@@ -41,13 +44,14 @@ export class Assembly {
   }
 
   view(): PolicyView {
-    const { sets, pods, nodes } = this.#tables;
+    const { sets, pods, nodes, accounts } = this.#tables;
+    accounts?.keep(pods.values);
     const read = sets.flatMap(({ values }) => [...values.values()].map((set) => this.#read(set)));
     const { tiers, problems } = this.#collect(read);
     const view = {
       tiers,
       problems,
-      pods: new Map([...pods.values].map(([key, pod]) => [key, this.#inherit(pod)])),
+      pods: new Map([...pods.values].map(([key, pod]) => [key, this.#inherit(key, pod)])),
       others: [...nodes.values.values(), ...read.map(({ set }) => set)],
     };
     this.#unlabelled = this.#nextUnlabelled;
@@ -90,18 +94,22 @@ export class Assembly {
     return read;
   }
 
-  #inherit(pod: OwnPod): PodEntity {
+  #inherit(key: string, pod: OwnPod): PodEntity {
     const { namespace, serviceAccount } = pod;
     const ofNamespace = this.#labelsOf(namespace);
     const ofAccount = this.#tables.serviceAccounts.values.get(`${namespace}/${serviceAccount}`) ?? NONE;
+    const lacksAccount = this.#tables.accounts?.isLacking(key, pod) ?? false;
     const last = this.#pods.get(pod);
-    if (last?.namespaceLabels === ofNamespace && last.serviceAccountLabels === ofAccount) return last;
+    const isSameAccount =
+      last?.serviceAccountLabels === ofAccount && (last.lacksAccount ?? false) === lacksAccount;
+    if (last?.namespaceLabels === ofNamespace && isSameAccount) return last;
     const { haveAllNamespaces = false, namespaces } = this.#tables;
     const whole: PodEntity = {
       ...pod,
       namespaceLabels: ofNamespace,
       ...(haveAllNamespaces && !namespaces.values.has(namespace) && { lacksNamespace: true }),
       serviceAccountLabels: ofAccount,
+      ...(lacksAccount && { lacksAccount }),
     };
     this.#pods.set(pod, whole);
     return whole;

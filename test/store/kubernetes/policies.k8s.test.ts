@@ -154,6 +154,15 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
     await eventually(() => view()?.pods.get('shop/web')?.serviceAccountLabels.role === 'b');
     assert.deepEqual(view()?.problems, []);
 
+    // Who knows that an account is gone goes on without it, and who does not waits until it has asked.
+    await admin.delete(SERVICE_ACCOUNTS, { ...at, name: 'clerk' });
+    await eventually(() => view()?.pods.get('shop/web')?.serviceAccountLabels.role === undefined);
+    assert.equal(view()?.pods.get('shop/web')?.lacksAccount, undefined);
+    const { view: later } = watch(t, await agentToken(admin));
+    const web = () => later()?.pods.get('shop/web');
+    await eventually(() => web()?.lacksAccount);
+    await eventually(() => web() && !web()?.lacksAccount);
+
     await undefine(admin, kindsOf(CALICO_V1));
     await eventually(() => policies().length === 0, 60_000);
   });

@@ -9,6 +9,7 @@ import { entityText, type NodeEntity, type OwnPod } from '../../../src/policy/mo
 import { policyText } from '../../../src/policy/model/policy.ts';
 import type { PolicyView } from '../../../src/policy/model/view.ts';
 import { isKnown } from '../../../src/policy/node/subjects.ts';
+import { Accounts } from '../../../src/store/policies/accounts.ts';
 import { Assembly, type Tables } from '../../../src/store/policies/assembly.ts';
 import type { WrittenSet } from '../../../src/store/policies/network-sets.ts';
 import { Table } from '../../../src/store/policies/table.ts';
@@ -80,6 +81,40 @@ test('where every pod has a namespace, one whose namespace is not known yet is n
   tables.namespaces.set('shop', namespaceLabels('shop'));
   assert.equal(isKnown(local, assembly.view()), true);
   assert.equal(isKnown(local, new Assembly({ ...newTables(), pods: tables.pods }).view()), true);
+});
+
+test('a pod whose service account is not known yet is not known itself, unless that is gone', () => {
+  const tables = newTables();
+  let areAll = false;
+  const accounts = new Accounts(() => (areAll ? tables.serviceAccounts.values : undefined));
+  const assembly = new Assembly({ ...tables, accounts });
+  const name = { namespace: 'shop', name: 'web' };
+  const local = { ...name, containerId: 'c', ifName: 'eth0', netns: '', labels: {}, addresses: [] };
+  const isKnownNow = (): boolean => isKnown(local, assembly.view());
+  const start = (uid: string): void => void tables.pods.set('shop/web', { ...pod('web'), uid });
+  start('1');
+  assert.equal(isKnownNow(), true, 'nobody tells of accounts');
+  areAll = true;
+  start('2');
+  assert.equal(isKnownNow(), false);
+  assert.ok(assembly.view().pods.has('shop/web'), 'rules that deny it hold elsewhere');
+  tables.serviceAccounts.set('shop/clerk', { role: 'b' });
+  assert.equal(isKnownNow(), true);
+  // Its pods go on, and others of its name wait.
+  tables.serviceAccounts.set('shop/clerk', undefined);
+  assert.equal(isKnownNow(), true);
+  assert.deepEqual(accounts.lacking, []);
+  start('3');
+  assert.equal(isKnownNow(), false);
+  const [lacking] = accounts.lacking;
+  assert.deepEqual(lacking, { key: 'shop/web', uid: '3', namespace: 'shop', name: 'clerk' });
+  accounts.isGone(lacking ?? assert.fail());
+  assert.equal(isKnownNow(), true);
+  start('4');
+  assert.equal(isKnownNow(), false);
+  tables.pods.set('shop/web', undefined);
+  assembly.view();
+  assert.deepEqual(accounts.lacking, []);
 });
 
 test('a set that cannot be read loses its bad networks, and closes what would let through more for that', () => {
