@@ -20,7 +20,7 @@ import type { Change } from '../../state/item.ts';
 import type { Report } from '../../state/reporter.ts';
 import { Crowds } from './crowds.ts';
 import { endConnections } from './end.ts';
-import { refuse } from './refuse.ts';
+import { refuse, silencedPods } from './refuse.ts';
 
 /** Milliseconds between two looks at the connections, of which there may be hundreds of thousands. */
 const REST = 1000;
@@ -52,6 +52,8 @@ export class Cut extends EventEmitter<{ looked: [] }> {
   /** Why the last attempt failed. */
   #failure: string | undefined;
   readonly #crowds: Crowds;
+  /** Whether it is known what agents before have left. */
+  #isHeir = false;
 
   constructor(options: CutOptions) {
     super();
@@ -158,6 +160,8 @@ export class Cut extends EventEmitter<{ looked: [] }> {
     using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
     const hasLeft = ({ source, destination }: Forwarded): boolean =>
       left.has(source) || left.has(destination);
+    if (!this.#isHeir) this.#crowds.add({ silenced: await silencedPods(socket), forgotten: [] });
+    this.#isHeir = true;
     const isDeniedOnly = (each: Forwarded): boolean => !hasLeft(each);
     const isNode = (ip: Ip): boolean => own.has(ip);
     const isPoliced = (ip: Ip): boolean =>

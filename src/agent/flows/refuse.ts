@@ -1,7 +1,8 @@
 import { FlatnetError } from '../../error.ts';
-import { FAMILIES, type Family, familyOf, type Ip } from '../../ip/address.ts';
+import { FAMILIES, type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { elementAdd } from '../../linux/nftables/element.ts';
+import { readElements } from '../../linux/nftables/element-dump.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import type { PassingElement } from '../../linux/nftables/values/element.ts';
 import type { SetValue } from '../../linux/nftables/values/table.ts';
@@ -40,6 +41,16 @@ export async function refuse(
       (isKept ? silenced : forgotten).push(...pods);
     }
   return { silenced, forgotten };
+}
+
+/** Those that are silenced already, also by an agent before this one. */
+export async function silencedPods(socket: NetlinkSocket): Promise<readonly Ip[]> {
+  const all: Ip[] = [];
+  for (const family of FAMILIES) {
+    const elements = await readElements(socket, endedTableOf(family), silencedSet(family));
+    all.push(...elements.map(({ key }) => parseIp(key)));
+  }
+  return all;
 }
 
 /** Whether there was room. */

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Cut } from '../../../src/agent/flows/cut.ts';
 import { FAMILIES, type Ip, parseIp } from '../../../src/ip/address.ts';
 import type { Forwarded } from '../../../src/linux/conntrack/forwarded.ts';
+import { netnsPath } from '../../../src/linux/netns.ts';
+import { SILENT } from '../../../src/log.ts';
 import { problemText } from '../../../src/problem.ts';
 import { NODE, OUTSIDE, OUTSIDE6, PODS, PODS6 } from '../../policy/routed-node.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
@@ -79,13 +82,22 @@ test('where there is no room to remember what has been ended, it does not go on 
   );
   assert.ok(tcp && udp);
   await policed.fillEnded('streams');
-  await policed.become(AFTER);
+  const { verdicts } = await policed.become(AFTER);
   await eventually(() => tcp.client.ended !== undefined && tcp.server.ended !== undefined, 5000);
   await sleep(100);
   const before = [tcp.heard, udp.heard];
   await sleep(300);
   assert.deepEqual([tcp.heard, udp.heard], before);
-  assert.match(policed.cut.problems.map(problemText).join(), /^an established TCP .*: 10\.0\.0\.2: /);
+  const silenced = /^an established TCP .*: 10\.0\.0\.2: /;
+  assert.match(policed.cut.problems.map(problemText).join(), silenced);
+  // So says the next agent.
+  const ended = new AbortController();
+  t.after(() => ended.abort());
+  const options = { log: SILENT, signal: ended.signal, netns: netnsPath(node.name) };
+  const next = new Cut({ ...options, applied: async () => ({ undone: [] }) });
+  next.update(verdicts);
+  await eventually(() => next.problems.length > 0);
+  assert.match(next.problems.map(problemText).join(), silenced);
 });
 
 test('connections are judged by the addresses that policies see; only rules end those with the node', {
