@@ -12,8 +12,9 @@ import {
   type Traffic,
   WITH_PORTS,
 } from '../model/traffic.ts';
+import { CellSet, Cells } from './cells.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
-import { ALL_PORTS, complement, divide, intersection, joined, type Segment } from './segments.ts';
+import { ALL_PORTS, complement, intersection, joined, type Segment } from './segments.ts';
 
 /** What a tier says about a pod: the rules that may concern connections with an address, in order. */
 export type Matching = {
@@ -41,9 +42,6 @@ export type Decisions<T = Outcome> = {
 /** Stands for all protocols that no rule names. */
 const OTHERS = 256;
 
-/** A stretch of ports that is not decided yet, by the rules that have logged it. */
-type Undecided = readonly Segment<readonly RuleOf[]>[];
-
 /** Decides all connections between a pod and an address at once: what `evaluate` does, for every port. */
 export function decide(question: Question): Decisions {
   const { matching } = question;
@@ -60,51 +58,88 @@ export function decide(question: Question): Decisions {
   return { byProtocol, others: others.value };
 }
 
+/** The first rule that is about a number decides: each is decided once, however many rules there are. */
 function ofProtocol(
   protocol: number,
   matching: readonly Matching[],
   question: Question,
 ): readonly Segment<Outcome>[] {
+  const tiers = matching.map(({ rules, ...of }) => ({
+    ...of,
+    rules: rules.map((found) => ({ found, ranges: rangesOf(found.rule, protocol, question) })),
+  }));
+  const cells = new Cells(tiers.flatMap(({ rules }) => rules.flatMap(({ ranges }) => ranges)));
   const decided: Segment<Outcome>[] = [];
-  let undecided: Undecided = [{ ...ALL_PORTS, value: [] }];
-  for (const { tier, policies, rules } of matching) {
-    const passed: Segment<readonly RuleOf[]>[] = [];
-    for (const found of rules) {
-      const ranges = rangesOf(found.rule, protocol, question);
-      if (ranges.length === 0) continue;
-      const { inside, outside } = divide(undecided, ranges);
-      if (inside.length === 0) continue;
-      undecided = outside;
+  const logs = new Map<number, Logs>();
+  let undecided = new CellSet(cells.count);
+  for (const { tier, policies, rules } of tiers) {
+    const passed: number[] = [];
+    for (const { found, ranges } of rules) {
       const { action } = found.rule;
-      if (action === 'pass') passed.push(...inside);
-      else if (action === 'log')
-        undecided = sorted([
-          ...outside,
-          ...inside.map((each) => ({ ...each, value: [...each.value, found] })),
-        ]);
-      else for (const each of inside) decided.push(decidedAs(each, action, { kind: 'rule', ...found }));
+      const decide =
+        action === 'allow' || action === 'deny' ? decider(action, { kind: 'rule', ...found }) : undefined;
+      const log = logger(found);
+      for (const cell of within(undecided, cells, ranges)) {
+        if (action === 'log') {
+          logs.set(cell, log(logs.get(cell)));
+          continue;
+        }
+        undecided.delete(cell);
+        if (decide) decided.push({ ...cells.rangeOf(cell), value: decide(logs.get(cell)) });
+        else passed.push(cell);
+      }
     }
+    const left = [...undecided.within(0, cells.count)];
     if (tier.otherwise === 'pass') {
-      undecided = sorted([...undecided, ...passed]);
+      undecided = new CellSet(cells.count, [...left, ...passed]);
       continue;
     }
-    for (const each of undecided) decided.push(decidedAs(each, 'deny', { kind: 'isolated', tier, policies }));
-    undecided = sorted(passed);
+    const isolate = decider('deny', { kind: 'isolated', tier, policies });
+    for (const cell of left) decided.push({ ...cells.rangeOf(cell), value: isolate(logs.get(cell)) });
+    undecided = new CellSet(cells.count, passed);
   }
-  for (const each of undecided) decided.push(decidedAs(each, 'allow', { kind: 'no-policy' }));
+  const allow = decider('allow', { kind: 'no-policy' });
+  for (const cell of undecided.within(0, cells.count))
+    decided.push({ ...cells.rangeOf(cell), value: allow(logs.get(cell)) });
   return joinedByKey(decided);
 }
 
-function decidedAs(
-  { first, last, value }: Segment<readonly RuleOf[]>,
-  verdict: Outcome['verdict'],
-  reason: Outcome['reason'],
-): Segment<Outcome> {
-  return { first, last, value: outcomeOf(verdict, reason, value) };
+function* within(undecided: CellSet, cells: Cells, ranges: readonly PortRange[]): Generator<number> {
+  for (const range of ranges) {
+    const { from, to } = cells.of(range);
+    yield* undecided.within(from, to);
+  }
 }
 
-function sorted<T>(segments: readonly Segment<T>[]): Segment<T>[] {
-  return segments.toSorted((a, b) => a.first - b.first);
+/** The rules that have logged a connection, the last first: what has been logged alike shares them. */
+type Logs = { readonly before: Logs | undefined; readonly found: RuleOf };
+
+function logger(found: RuleOf): (before: Logs | undefined) => Logs {
+  const known = new Map<Logs | undefined, Logs>();
+  return (before) => {
+    const logs = known.get(before) ?? { before, found };
+    known.set(before, logs);
+    return logs;
+  };
+}
+
+/** The outcomes of one reason, by what has been logged before. */
+function decider(
+  verdict: Outcome['verdict'],
+  reason: Outcome['reason'],
+): (logs: Logs | undefined) => Outcome {
+  const known = new Map<Logs | undefined, Outcome>();
+  return (logs) => {
+    const outcome = known.get(logs) ?? outcomeOf(verdict, reason, rulesIn(logs));
+    known.set(logs, outcome);
+    return outcome;
+  };
+}
+
+function rulesIn(logs: Logs | undefined): readonly RuleOf[] {
+  const rules: RuleOf[] = [];
+  for (let each = logs; each; each = each.before) rules.push(each.found);
+  return rules.reverse();
 }
 
 /** Equal outcomes are made one object, so that neighbours can be joined. */

@@ -54,17 +54,18 @@ function expression(fields: Fields): Requirement {
   if (needsValues && values.length === 0)
     throw fields.invalid('values', `must not be empty with ${operator}`);
   if (!needsValues && values.length > 0) throw fields.invalid('values', `must be absent with ${operator}`);
-  const list = [...new Set(values)].sort();
+  const set = new Set(values);
+  const list = [...set].sort();
   switch (operator) {
     case 'In':
       return {
         text: `${key} in (${list.join(', ')})`,
-        holds: (labels) => isOneOf(list, labelOf(labels, key)),
+        holds: (labels) => isOneOf(set, labelOf(labels, key)),
       };
     case 'NotIn':
       return {
         text: `${key} not in (${list.join(', ')})`,
-        holds: (labels) => !isOneOf(list, labelOf(labels, key)),
+        holds: (labels) => !isOneOf(set, labelOf(labels, key)),
       };
     case 'Exists':
       return { text: `has ${key}`, holds: (labels) => labelOf(labels, key) !== undefined };
@@ -82,6 +83,6 @@ function labelOf(labels: Labels, key: string): string | undefined {
   return Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
 
-function isOneOf(list: readonly string[], value: string | undefined): boolean {
-  return value !== undefined && list.includes(value);
+function isOneOf(set: ReadonlySet<string>, value: string | undefined): boolean {
+  return value !== undefined && set.has(value);
 }
