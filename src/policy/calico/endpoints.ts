@@ -2,6 +2,7 @@ import { parsed } from '../../cluster/calico/spec.ts';
 import type { Fields } from '../../cluster/fields.ts';
 import { parseSelector, type Selector } from '../../cluster/selector.ts';
 import type { EntityMatcher } from '../model/matcher.ts';
+import { conditionText } from '../model/text.ts';
 import { type Endpoint, NAME, type Seen, seenOf } from './labels.ts';
 
 /** A condition on endpoints. */
@@ -47,7 +48,7 @@ export function inNamespace(namespace: string): Condition {
 export function endpointMatcher(conditions: readonly Condition[]): EntityMatcher {
   return {
     kind: 'labelled',
-    text: ['endpoints', conditions.map(({ text }) => text).join(', ') || 'all'].join(' '),
+    text: conditionText(['endpoints', conditions.map(({ text }) => text).join(', ') || 'all'].join(' ')),
     selects: (entity) => entity.kind !== 'node' && conditions.every(({ holds }) => holds(entity)),
   };
 }

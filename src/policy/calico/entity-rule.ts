@@ -78,12 +78,12 @@ function serviceAccountsOf(fields: Fields): readonly (Condition | undefined)[] {
   const accounts = fields.object('serviceAccounts');
   if (!accounts) return [];
   refuseOthers(accounts, ['names', 'selector']);
-  const names = accounts.parsedList('names', (name) => name) ?? [];
+  const names = new Set(accounts.parsedList('names', (name) => name) ?? []);
   const named: Condition = {
-    text: `of service account ${names.map((name) => JSON.stringify(name)).join(' or ')}`,
-    holds: (endpoint) => endpoint.kind === 'pod' && names.includes(endpoint.serviceAccount),
+    text: `of service account ${[...names].map((name) => JSON.stringify(name)).join(' or ')}`,
+    holds: (endpoint) => endpoint.kind === 'pod' && names.has(endpoint.serviceAccount),
   };
-  return [serviceAccountCondition(accounts, 'selector'), ...(names.length > 0 ? [named] : [])];
+  return [serviceAccountCondition(accounts, 'selector'), ...(names.size > 0 ? [named] : [])];
 }
 
 function netsOf(fields: Fields, name: string): readonly Matcher[] {

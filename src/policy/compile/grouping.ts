@@ -1,5 +1,5 @@
 import type { Family } from '../../ip/address.ts';
-import { policyText } from '../model/policy.ts';
+import { policyText, type Rule } from '../model/policy.ts';
 import type { Decisions } from './decisions.ts';
 import type { Effect } from './effects.ts';
 import type { Outcome } from './outcome.ts';
@@ -26,8 +26,9 @@ export function grouping(
 ): (all: ReadonlySet<Effect>) => (one: Effect) => Effect {
   return (all) => {
     if (all.size <= mostApart) return (one) => one;
+    const fates = new Fates(deciding);
     const groups = new Map<Effect, Effect>();
-    for (const members of Map.groupBy(all, (each) => fateOf(each, deciding)).values()) {
+    for (const members of Map.groupBy(all, (each) => fates.of(each)).values()) {
       const group = together(members, deciding.stranger);
       for (const each of members) groups.set(each, group);
     }
@@ -42,15 +43,56 @@ function together(members: readonly Effect[], stranger: Effect): Effect {
   return { ...(members.includes(stranger) ? stranger : least), isOneOf: true };
 }
 
-/** What becomes of connections with such an address, where it is not what becomes of a stranger's. */
-function fateOf(effect: Effect, { classes, families }: Deciding): string {
-  return classes
-    .flatMap((each, i) =>
-      each.isConcernedBy(effect)
-        ? families.map((family) => `${i} ${family} ${decisionsText(each.decisions(family, effect))}`)
-        : [],
-    )
-    .join('\n');
+/** What becomes of connections with addresses. */
+class Fates {
+  readonly #classes: readonly PodClass[];
+  readonly #families: readonly Family[];
+  readonly #byRule = new Map<Rule, number[]>();
+  readonly #texts = new Map<Decisions, number>();
+  readonly #numbers = new Map<string, number>();
+
+  constructor({ classes, families }: Deciding) {
+    this.#classes = classes;
+    this.#families = families;
+    for (const [i, { rules }] of classes.entries())
+      for (const rule of rules) {
+        const others = this.#byRule.get(rule);
+        if (others) others.push(i);
+        else this.#byRule.set(rule, [i]);
+      }
+  }
+
+  /** The same text for those of which the same becomes, where it may not be what becomes of a stranger's. */
+  of(effect: Effect): string {
+    const concerned = this.#concernedBy(effect);
+    return concerned
+      .flatMap(([i, one]) =>
+        this.#families.map((family) => `${i} ${family} ${this.#numberOf(one.decisions(family, effect))}`),
+      )
+      .join();
+  }
+
+  #concernedBy({ rules, ports }: Effect): readonly (readonly [number, PodClass])[] {
+    if (ports.length > 0) return [...this.#classes.entries()];
+    const found = new Set<number>();
+    for (const rule of rules) for (const i of this.#byRule.get(rule) ?? []) found.add(i);
+    return [...found]
+      .sort((a, b) => a - b)
+      .flatMap((i) => {
+        const one = this.#classes[i];
+        return one ? [[i, one] as const] : [];
+      });
+  }
+
+  #numberOf(decisions: Decisions): number {
+    const known = this.#texts.get(decisions);
+    if (known !== undefined) return known;
+    const text = decisionsText(decisions);
+    const number = this.#numbers.get(text) ?? this.#numbers.size;
+    this.#numbers.set(text, number);
+    this.#texts.set(decisions, number);
+    return number;
+  }
 }
 
 function decisionsText({ byProtocol, others }: Decisions): string {

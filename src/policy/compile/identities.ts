@@ -125,7 +125,11 @@ export class Identities<T extends { readonly key: string }> {
     if (last?.sets.length === sets.length && sets.every((set, i) => set === last.sets[i])) return last.are;
     const texts = new Map<Cidr, string[]>();
     const add = (nets: readonly Cidr[], more: readonly string[]): void => {
-      if (more.length > 0) for (const net of nets) texts.set(net, [...(texts.get(net) ?? []), ...more]);
+      for (const net of more.length > 0 ? nets : []) {
+        const known = texts.get(net);
+        if (known) known.push(...more);
+        else texts.set(net, [...more]);
+      }
     };
     for (const matcher of this.#questions.matchers.values())
       if (matcher.kind === 'nets') add(matcher.nets, [matcher.text]);

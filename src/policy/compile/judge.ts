@@ -10,13 +10,15 @@ import { type Decided, laneElements } from './lane.ts';
 import type { JudgeMemory } from './memory.ts';
 import type { PodClass, Selected } from './pod-class.ts';
 import { isolated, peerNets, peers, subjects } from './sets.ts';
-import { type Slots, slotsOf } from './slots.ts';
+import { slotsOf } from './slots.ts';
 import { peerChain, STRANGERS, tableOf } from './table.ts';
 import type { Verdicts } from './verdicts.ts';
 
 /** Judges one direction of the connections of this node's pods. */
 export class Judge {
   readonly denies: boolean;
+  /** How many chains there are for those at the other end. */
+  readonly peers: number;
   /** Whether any rule wants connections written down. */
   readonly logs: boolean;
   readonly #direction: Direction;
@@ -24,7 +26,8 @@ export class Judge {
   /** Of pods that policies are about: their classes by their addresses. */
   readonly #classes = new Map<PodEntity, ReadonlyMap<Ip, PodClass>>();
   readonly #identified: Identified<Effect>;
-  readonly #slots: Slots;
+  /** Of the identities, by which chains and sets are named. */
+  readonly #numbers: ReadonlyMap<Effect, number>;
   readonly #logging: boolean;
 
   constructor(direction: Direction, facts: PolicyFacts, memory: JudgeMemory, mostApart: number) {
@@ -56,13 +59,9 @@ export class Judge {
     const others = memory.peers(used);
     const deciding = { classes: [...classes], families: this.#families, stranger: others.stranger };
     this.#identified = others.identify(facts, grouping(deciding, mostApart));
-    const { stranger } = this.#identified;
-    this.#slots = slotsOf(this.#identities().flatMap((one) => (one === stranger ? [] : [this.#nameOf(one)])));
-  }
-
-  /** How many chains there are for those at the other end. */
-  get peers(): number {
-    return this.#slots.count + 1;
+    const { numbers, count } = numbered(this.#identified);
+    this.#numbers = numbers;
+    this.peers = count;
   }
 
   isPoliced(pod: PodEntity): boolean {
@@ -107,8 +106,8 @@ export class Judge {
   /** What is decided about a pod's connections. */
   decided(pod: PodEntity): Decided[] {
     return [...(this.#classes.get(pod) ?? [])].flatMap(([ip, own]) =>
-      this.#identities().flatMap((peer) => {
-        const lane = { direction: this.#direction, peer: this.#numberOf(peer) };
+      [...this.#numbers].flatMap(([peer, number]) => {
+        const lane = { direction: this.#direction, peer: number };
         const decisions = own.decisions(familyOf(ip), peer);
         const { isIsolated } = own;
         const elements = laneElements(lane, ip, familyOf(ip), decisions, { isIsolated, logs: this.#logging });
@@ -123,19 +122,22 @@ export class Judge {
     return { identified: this.#identified, pods: new Map(pods) };
   }
 
-  #identities(): readonly Effect[] {
-    const { addresses, ranges, stranger } = this.#identified;
-    return [...new Set([stranger, ...addresses.values(), ...ranges.map(({ identity }) => identity)])];
-  }
-
-  #nameOf(one: Effect): string {
-    return this.#identified.names.get(one) ?? '';
-  }
-
   #numberOf(one: Effect): number {
-    if (one === this.#identified.stranger) return STRANGERS;
-    return (this.#slots.numbers.get(this.#nameOf(one)) ?? 0) + 1;
+    return this.#numbers.get(one) ?? STRANGERS;
   }
+}
+
+/** The identities' numbers, and how many chains it takes to have room for them. */
+function numbered({ addresses, ranges, stranger, names }: Identified<Effect>): {
+  readonly numbers: ReadonlyMap<Effect, number>;
+  readonly count: number;
+} {
+  const others = new Set([...addresses.values(), ...ranges.map(({ identity }) => identity)]);
+  others.delete(stranger);
+  const nameOf = (one: Effect): string => names.get(one) ?? '';
+  const slots = slotsOf([...others].map(nameOf));
+  const numbers = [...others].map((one) => [one, (slots.numbers.get(nameOf(one)) ?? 0) + 1] as const);
+  return { numbers: new Map([[stranger, STRANGERS], ...numbers]), count: slots.count + 1 };
 }
 
 function asOneOf({ item, outcome }: Decided): Decided {

@@ -3,12 +3,12 @@ import type { RuleOf } from '../model/evaluate.ts';
 import type { Direction, Policy, Rule, Tier } from '../model/policy.ts';
 import { type Decisions, decide, type Matching } from './decisions.ts';
 import { type Effect, is } from './effects.ts';
-import type { Traits } from './identities.ts';
+import { portText, type Traits } from './identities.ts';
 
 /** The policies of a tier that are about a pod in some direction; at least one. */
 export type Selected = { readonly tier: Tier; readonly policies: readonly Policy[] };
 
-/** A rule, and its place among the rules of its tier. */
+/** A rule, its tier's place and its own among all rules. */
 type Placed = RuleOf & { readonly tierIndex: number; readonly place: number };
 
 /** Pods that the same policies are about, and that are the same to their rules: they share decisions. */
@@ -25,47 +25,54 @@ export class PodClass {
     4: new WeakMap(),
     6: new WeakMap(),
   };
+  /** Addresses to which the same of these rules are about, by those rules. */
+  readonly #byMatching = new Map<string, Decisions>();
 
   constructor(direction: Direction, selected: readonly Selected[], own: Traits) {
     this.#direction = direction;
     this.#selected = selected;
     this.#own = own;
     this.isIsolated = selected.some(({ tier }) => tier.otherwise === 'deny');
-    const rules = selected.flatMap(({ tier, policies }, tierIndex) =>
-      policies
-        .flatMap((policy) => (policy[direction] ?? []).map((rule) => ({ tier, policy, rule })))
-        .map((each, place) => ({ ...each, tierIndex, place })),
-    );
+    const rules = selected
+      .flatMap(({ tier, policies }, tierIndex) =>
+        policies.flatMap((policy) =>
+          (policy[direction] ?? []).map((rule) => ({ tier, policy, rule, tierIndex })),
+        ),
+      )
+      .map((each, place) => ({ ...each, place }));
     const holding = rules.filter(({ rule }) => rule.own === undefined || is(rule.own, own.are));
     this.#always = holding.filter(({ rule }) => rule.peers === undefined);
     this.#byRule = Map.groupBy(holding, ({ rule }) => rule);
   }
 
-  /** Whether an address of this effect may differ from one of none. */
-  isConcernedBy({ rules, ports }: Effect): boolean {
-    if (ports.length > 0) return true;
-    for (const rule of rules) if (this.#byRule.has(rule)) return true;
-    return false;
+  /** The rules that may be about it. */
+  get rules(): Iterable<Rule> {
+    return this.#byRule.keys();
   }
 
+  /** Whatever else is different about addresses: the same object for those that the same rules are about. */
   decisions(family: Family, peer: Effect): Decisions {
     const known = this.#decisions[family].get(peer);
     if (known) return known;
-    const [direction, own] = [this.#direction, this.#own];
-    const decided = decide({ direction, family, matching: this.#matching(peer), own, peer });
+    const rules = this.#rulesAbout(peer);
+    const ports = this.#direction === 'egress' ? peer.ports.map(portText).sort() : [];
+    const key = [family, rules.map(({ place }) => place).join(), ...ports].join(' ');
+    const decided = this.#byMatching.get(key) ?? this.#decide(family, rules, peer);
+    this.#byMatching.set(key, decided);
     this.#decisions[family].set(peer, decided);
     return decided;
   }
 
+  #decide(family: Family, rules: readonly Placed[], peer: Effect): Decisions {
+    const byTier = Map.groupBy(rules, ({ tierIndex }) => tierIndex);
+    const matching = this.#selected.map((of, i): Matching => ({ ...of, rules: byTier.get(i) ?? [] }));
+    return decide({ direction: this.#direction, family, matching, own: this.#own, peer });
+  }
+
   /** The rules that may concern connections with such an address, in order. */
-  #matching({ rules }: Effect): readonly Matching[] {
+  #rulesAbout({ rules }: Effect): readonly Placed[] {
     const found = [...this.#always];
-    for (const rule of rules) found.push(...(this.#byRule.get(rule) ?? []));
-    const byTier = Map.groupBy(found, ({ tierIndex }) => tierIndex);
-    return this.#selected.map(({ tier, policies }, i) => ({
-      tier,
-      policies,
-      rules: (byTier.get(i) ?? []).toSorted((a, b) => a.place - b.place),
-    }));
+    for (const rule of rules) for (const each of this.#byRule.get(rule) ?? []) found.push(each);
+    return found.sort((a, b) => a.place - b.place);
   }
 }

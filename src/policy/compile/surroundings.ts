@@ -7,7 +7,7 @@ export type Part = {
   /** The first address and the last, as numbers. */
   readonly from: bigint;
   readonly to: bigint;
-  /** What holds in these networks, by text. */
+  /** What holds in these networks, by text: the same object for the same texts. */
   readonly texts: ReadonlySet<string>;
 };
 
@@ -59,6 +59,7 @@ function divide(family: Family, nets: ReadonlyMap<Cidr, readonly string[]>): Par
   const sorted = [...steps].toSorted(([a], [b]) => (a < b ? -1 : 1));
   // Networks of one condition may lie in each other.
   const depths = new Map<string, number>();
+  const interned = new Interned();
   const parts: Part[] = [];
   for (const [i, [from, { begin, end }]] of sorted.entries()) {
     for (const text of begin) depths.set(text, (depths.get(text) ?? 0) + 1);
@@ -69,7 +70,26 @@ function divide(family: Family, nets: ReadonlyMap<Cidr, readonly string[]>): Par
     }
     const next = sorted[i + 1]?.[0];
     if (next === undefined || depths.size === 0) continue;
-    parts.push({ family, from, to: next - 1n, texts: new Set(depths.keys()) });
+    parts.push({ family, from, to: next - 1n, texts: interned.of(depths) });
   }
   return parts;
+}
+
+/** Sets of texts, each once. */
+class Interned {
+  readonly #numbers = new Map<string, number>();
+  readonly #sets = new Map<string, ReadonlySet<string>>();
+
+  of(texts: ReadonlyMap<string, unknown>): ReadonlySet<string> {
+    const numbers: number[] = [];
+    for (const text of texts.keys()) {
+      const number = this.#numbers.get(text) ?? this.#numbers.size;
+      this.#numbers.set(text, number);
+      numbers.push(number);
+    }
+    const key = numbers.sort((a, b) => a - b).join();
+    const known = this.#sets.get(key) ?? new Set(texts.keys());
+    this.#sets.set(key, known);
+    return known;
+  }
 }

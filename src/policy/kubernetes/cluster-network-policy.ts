@@ -13,6 +13,7 @@ import {
   type Rule,
   type TierSettings,
 } from '../model/policy.ts';
+import { conditionText } from '../model/text.ts';
 import { SCTP, TCP, type Traffic, UDP } from '../model/traffic.ts';
 import { readLabelSelector } from './label-selector.ts';
 import { nodeMatcher, podMatcher } from './matchers.ts';
@@ -156,7 +157,7 @@ function namesOf(
   if (!names) return undefined;
   if (action !== 'allow' || tier !== 'Admin')
     throw fields.invalid('domainNames', 'is for rules that accept, in the tier Admin');
-  return { kind: 'names', text: `names ${names.toSorted().join(', ')}`, names };
+  return { kind: 'names', text: conditionText(`names ${names.toSorted().join(', ')}`), names };
 }
 
 /** In lower case, and without a last dot. */

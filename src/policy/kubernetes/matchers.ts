@@ -1,4 +1,5 @@
 import type { EntityMatcher } from '../model/matcher.ts';
+import { conditionText } from '../model/text.ts';
 import type { LabelSelector } from './label-selector.ts';
 
 /** Pods by their namespace, its labels, and their own: all that are present must hold. */
@@ -15,7 +16,7 @@ export function podMatcher(of: {
   ];
   return {
     kind: 'pods',
-    text: text.filter(Boolean).join(', '),
+    text: conditionText(text.filter(Boolean).join(', ')),
     selects: (entity) =>
       entity.kind === 'pod' &&
       (namespace === undefined || entity.namespace === namespace) &&
@@ -27,7 +28,7 @@ export function podMatcher(of: {
 export function nodeMatcher(nodes: LabelSelector): EntityMatcher {
   return {
     kind: 'nodes',
-    text: `nodes ${nodes.text}`,
+    text: conditionText(`nodes ${nodes.text}`),
     selects: (entity) => entity.kind === 'node' && nodes.selects(entity.labels),
   };
 }

@@ -1,6 +1,7 @@
 import type { Ip } from '../../ip/address.ts';
 import { type Cidr, contains } from '../../ip/cidr.ts';
 import { addressesOf, type Entity } from './entity.ts';
+import { conditionText } from './text.ts';
 
 /**
  * One condition on the other end of a connection. Two of the same text are the same condition: rules of
@@ -37,7 +38,7 @@ export type Known = {
 };
 
 export function netMatcher(nets: readonly Cidr[]): NetMatcher {
-  return { kind: 'nets', text: `nets ${nets.toSorted().join(', ')}`, nets };
+  return { kind: 'nets', text: conditionText(`nets ${nets.toSorted().join(', ')}`), nets };
 }
 
 /** Whether a condition holds for an address. */
