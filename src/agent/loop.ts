@@ -167,7 +167,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     if (this.#obstacle !== undefined) return this.#obstacle;
     const own = this.#policiesOf(pod);
     if (!own) return undefined;
-    const report = await within(ADMISSION_LIMIT, this.reconciler.run(), undefined);
+    const report = await within(ADMISSION_LIMIT, this.run(), undefined);
     if (!report) return `its policies are not in force after ${ADMISSION_LIMIT} ms`;
     return refusal(own, report) ?? this.problem;
   }
@@ -176,6 +176,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     return this.#computed?.desired.contributions.find(
       ({ owner }) => owner.part === 'policy' && owner.id === `${containerId} ${ifName}`,
     );
+  }
+
+  /** Resolves to what a run has done that knows the facts as they are now. Rejects like the reconciler. */
+  async run(): Promise<Report> {
+    await this.#recomputation.settled();
+    return this.reconciler.run();
   }
 
   get status(): LoopStatus {

@@ -62,7 +62,7 @@ export function operations(sources: StatusSources, cni: CniService, policies: Po
       }),
     flows: async ({ after }) => policies.flows(Number(after ?? 0)),
     reconcile: async () => {
-      const { done, undone, duration } = await reconciler.run();
+      const { done, undone, duration } = await sources.loop.run();
       const reasons = (failed: boolean) =>
         undone.filter(({ error }) => (error !== undefined) === failed).map(({ reason }) => reason);
       return {

@@ -19,7 +19,7 @@ export async function releasePorts(
 ): Promise<void> {
   try {
     // Before anything is computed, nothing is known to be unwanted.
-    if (loop.computed) await within(LIMIT, loop.reconciler.run(), undefined);
+    if (loop.computed) await within(LIMIT, loop.run(), undefined);
     await forgetFlowsTo(pod, netns);
   } catch (error) {
     log.warn({ pod: pod.name ?? pod.containerId, error: messageOf(error) }, 'cannot release host ports');

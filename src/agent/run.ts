@@ -104,13 +104,13 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const names = new NameWatch({
     wanted: () => loop.computed?.desired.policies?.wanted,
     setNames: (known) => facts.policy.setNames(known),
-    applied: () => loop.reconciler.run(),
+    applied: () => loop.run(),
     file: join(paths.state, 'names.json'),
     log,
   });
   await names.recall();
   loop.on('settled', () => names.noticed());
-  const cut = new Cut({ applied: () => loop.reconciler.run(), log, signal });
+  const cut = new Cut({ applied: () => loop.run(), log, signal });
   loop.on('done', (changes, full) => full && cut.repaired(changes));
   loop.on('settled', ({ facts: { network }, desired }) =>
     cut.update(network.policy?.onChange === 'cut' ? desired.policies?.compiled.verdicts : undefined),
