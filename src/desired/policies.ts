@@ -4,7 +4,7 @@ import type { Family } from '../ip/address.ts';
 import { policyText } from '../policy/model/policy.ts';
 import type { PolicyView } from '../policy/model/view.ts';
 import type { KnownNames, NodePolicies, PolicyPart } from '../policy/node/contributions.ts';
-import { aboutPod, excerpt, type Problem } from '../problem.ts';
+import { aboutPod, excerpt, type Problem, warning } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
 import { DEVICE_PREFIX } from '../wiring/pod-device.ts';
@@ -56,11 +56,16 @@ export function policyPart(
     resolvers: network.policy.resolvers,
     cuts: network.policy.onChange === 'cut',
   });
-  const { contributions, waiting } = node;
+  const { contributions, waiting, refused, uncounted } = node;
   return {
     node,
     contributions: [...settings, ...contributions],
-    warnings: [...policies.problems.map(unreadable), ...(waiting.length > 0 ? [unknown(waiting)] : [])],
+    warnings: [
+      ...policies.problems.map(unreadable),
+      ...refused.map(excessive),
+      ...(uncounted === undefined ? [] : [notCounted(uncounted)]),
+      ...(waiting.length > 0 ? [unknown(waiting)] : []),
+    ],
   };
 }
 
@@ -79,6 +84,22 @@ function unreadable({ policy, problem, closes }: PolicyView['problems'][number])
     cause: excerpt(problem),
     fix: 'correct it',
   };
+}
+
+function excessive({ scope, message }: NodePolicies['refused'][number]): Problem {
+  const whose =
+    scope === undefined ? 'the policies of the whole cluster' : `the policies of namespace ${scope}`;
+  return {
+    id: 'policies-excessive',
+    severity: 'error',
+    what: `${excerpt(whose, 120)} are too much for this node, and the pods that they are about are closed`,
+    cause: message,
+    fix: 'have fewer rules, of which fewer are about the same addresses, ports and pods',
+  };
+}
+
+function notCounted(cause: string): Problem {
+  return warning('staged-policies-uncounted', 'what staged policies would change is not counted', cause);
 }
 
 function unknown(pods: readonly LocalPod[]): Problem {

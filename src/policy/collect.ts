@@ -2,6 +2,7 @@ import { Fields } from '../cluster/fields.ts';
 import { messageOf } from '../error.ts';
 import { readTier } from './calico/tier.ts';
 import { BUILT_IN_TIERS, KINDS, type Kind } from './kinds.ts';
+import { excess } from './limits.ts';
 import { type LostParts, mayOpen } from './lost-parts.ts';
 import { entityText } from './model/entity.ts';
 import { attempt, type PolicyObject } from './model/object.ts';
@@ -52,9 +53,22 @@ export function collectPolicies(written: readonly Written[], lost: readonly Lost
   const settings = readTiers(all, problems);
   const placed = all.flatMap((each) => {
     const known = KINDS.get(each.kind);
-    return known ? [place(each, known, { settings, lost, problems })] : [];
+    return known
+      ? [{ ...place(each, known, { settings, lost, problems }), of: { written: each, known } }]
+      : [];
   });
-  const tiers = [...Map.groupBy(placed, ({ tier }) => tier)];
+  const excessive = new Map(
+    [...Map.groupBy(placed, ({ policy }) => policy.namespace).values()].flatMap((own) => [
+      ...excess(own.flatMap(({ policy }) => (policy.isUnreadable ? [] : [policy]))),
+    ]),
+  );
+  const bearable = placed.map(({ tier, policy, of }) => {
+    const problem = excessive.get(policy);
+    return problem === undefined
+      ? { tier, policy }
+      : closed(of.written, of.known, problem, { settings, problems });
+  });
+  const tiers = [...Map.groupBy(bearable, ({ tier }) => tier)];
   return {
     tiers: inOrder(tiers.map(([tier, own]) => ({ ...tier, policies: own.map(({ policy }) => policy) }))),
     problems,
@@ -81,16 +95,17 @@ function readTiers(all: readonly Written[], problems: Problem[]): Settings {
   return tiers;
 }
 
+type InTier = { readonly tier: TierSettings; readonly policy: Policy };
+
 function place(
-  { kind, namespace = 'default', name, spec, unreadable }: Written,
-  { isNamespaced, read, close }: Kind,
+  written: Written,
+  known: Kind,
   { settings, lost, problems }: { settings: Settings; lost: readonly LostParts[]; problems: Problem[] },
-): { readonly tier: TierSettings; readonly policy: Policy } {
-  // Fields remember what was read of them.
-  const object = (): PolicyObject => ({ namespace, name, spec: new Fields(spec ?? {}, 'spec') });
+): InTier {
+  const object = (): PolicyObject => objectOf(written);
   try {
-    if (unreadable !== undefined) throw new TypeError(unreadable);
-    const { tier, policy } = read(object());
+    if (written.unreadable !== undefined) throw new TypeError(written.unreadable);
+    const { tier, policy } = known.read(object());
     const found = settings.get(tier);
     if (!found) {
       const text = settings.has(tier) ? 'cannot be read' : 'is not there; add it';
@@ -100,10 +115,26 @@ function place(
     if (!needed) return { tier: found, policy };
     throw new TypeError(`a rule needs ${entityText(needed.set)}, which cannot be read: ${needed.problem}`);
   } catch (error) {
-    const known = attempt(object) ?? { namespace, name, spec: new Fields({}) };
-    const { tier, policy } = close(known);
-    const id = { kind, ...(isNamespaced && { namespace }), name };
-    problems.push({ policy: id, problem: messageOf(error), closes: policy.staged === undefined });
-    return { tier: settings.get(tier) ?? UNKNOWN_TIER, policy: { ...policy, isUnreadable: true } };
+    return closed(written, known, messageOf(error), { settings, problems });
   }
+}
+
+/** What is in force of a policy that does not count as it is, which is reported. */
+function closed(
+  written: Written,
+  { isNamespaced, close }: Kind,
+  problem: string,
+  { settings, problems }: { settings: Settings; problems: Problem[] },
+): InTier {
+  const { kind, namespace = 'default', name } = written;
+  const object = attempt(() => objectOf(written)) ?? { namespace, name, spec: new Fields({}) };
+  const { tier, policy } = close(object);
+  const id = { kind, ...(isNamespaced && { namespace }), name };
+  problems.push({ policy: id, problem, closes: policy.staged === undefined });
+  return { tier: settings.get(tier) ?? UNKNOWN_TIER, policy: { ...policy, isUnreadable: true } };
+}
+
+/** Fields remember what was read of them: each reader needs its own. */
+function objectOf({ namespace = 'default', name, spec }: Written): PolicyObject {
+  return { namespace, name, spec: new Fields(spec ?? {}, 'spec') };
 }

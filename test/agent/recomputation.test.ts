@@ -4,8 +4,8 @@ import { Recomputation } from '../../src/agent/recomputation.ts';
 import { settled } from '../async/fake-time.ts';
 
 /**
- * A recomputation on fake timers: `advance` lets milliseconds pass and returns how often it computed. `takes`:
- * milliseconds of a computation.
+ * A recomputation on fake timers: `advance` lets milliseconds pass and returns how often it computed.
+ * `takes`: milliseconds of a computation.
  */
 function recomputation(t: { after: (end: () => void) => void }, takes = 0) {
   mock.timers.enable({ apis: ['setTimeout'] });

@@ -6,7 +6,15 @@ import { conditionText } from '../model/text.ts';
 import { type Endpoint, NAME, type Seen, seenOf } from './labels.ts';
 
 /** A condition on endpoints. */
-export type Condition = { readonly text: string; readonly holds: (endpoint: Endpoint) => boolean };
+export type Condition = {
+  readonly text: string;
+  /** How many comparisons it has at most. */
+  readonly size: number;
+  readonly holds: (endpoint: Endpoint) => boolean;
+};
+
+/** Characters of a short comparison in a selector. */
+const COMPARISON = 8;
 
 /** Whether something is of a namespace at all, which has a name. */
 const isNamespaced: Selector = (labels) => Object.hasOwn(labels, NAME);
@@ -41,7 +49,11 @@ export function serviceAccountCondition(fields: Fields, name: string): Condition
 }
 
 export function inNamespace(namespace: string): Condition {
-  return { text: `in namespace ${namespace}`, holds: (endpoint) => endpoint.namespace === namespace };
+  return {
+    text: `in namespace ${namespace}`,
+    size: 0,
+    holds: (endpoint) => endpoint.namespace === namespace,
+  };
 }
 
 /** The endpoints for which all of the conditions hold. */
@@ -49,6 +61,7 @@ export function endpointMatcher(conditions: readonly Condition[]): EntityMatcher
   return {
     kind: 'labelled',
     text: conditionText(['endpoints', conditions.map(({ text }) => text).join(', ') || 'all'].join(' ')),
+    size: conditions.reduce((sum, { size }) => sum + size, 1),
     selects: (entity) => entity.kind !== 'node' && conditions.every(({ holds }) => holds(entity)),
   };
 }
@@ -64,6 +77,7 @@ function condition(
     const selector = parse(written);
     return {
       text: `${text} ${JSON.stringify(written)}`,
+      size: Math.ceil(written.length / COMPARISON),
       holds: (endpoint) => selector(seenOf(endpoint)[of]),
     };
   });

@@ -81,6 +81,7 @@ function serviceAccountsOf(fields: Fields): readonly (Condition | undefined)[] {
   const names = new Set(accounts.parsedList('names', (name) => name) ?? []);
   const named: Condition = {
     text: `of service account ${[...names].map((name) => JSON.stringify(name)).join(' or ')}`,
+    size: 1,
     holds: (endpoint) => endpoint.kind === 'pod' && names.has(endpoint.serviceAccount),
   };
   return [serviceAccountCondition(accounts, 'selector'), ...(names.size > 0 ? [named] : [])];

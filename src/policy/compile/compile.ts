@@ -3,7 +3,8 @@ import { type Cidr, contains } from '../../ip/cidr.ts';
 import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
 import type { NftTableItem } from '../../state/kinds/nft-table.ts';
 import type { PodEntity } from '../model/entity.ts';
-import type { Direction } from '../model/policy.ts';
+import type { Direction, Tier } from '../model/policy.ts';
+import { Excess, MOST, type Most, type Scope } from './excess.ts';
 import type { PolicyFacts, Subject } from './facts.ts';
 import { MOST_APART } from './grouping.ts';
 import { Judge } from './judge.ts';
@@ -14,6 +15,9 @@ import { policyTable, type Shape, tableOf } from './table.ts';
 import type { Verdicts } from './verdicts.ts';
 
 export type Compiled = {
+  /** In force: the policies of scopes that were too much are closed. */
+  readonly tiers: readonly Tier[];
+  readonly refused: readonly Excess[];
   readonly tables: readonly NftTableItem[];
   /** Elements that no single pod needs: who addresses are. */
   readonly directory: readonly NftElementItem[];
@@ -28,17 +32,40 @@ export type CompiledPod = {
 };
 
 /**
- * Computes what the kernel should hold for the policies. Pure: the memory only saves time. `mostApart`: with
- * more identities than this at the other end, those count as one of which the same becomes.
+ * Computes what the kernel should hold for the policies. Pure: the memory only saves time. Where those of a
+ * namespace, or of the cluster as a whole, are too much for a node, they are closed instead. `mostApart`:
+ * with more identities than this at the other end, those count as one of which the same becomes.
  */
 export function compilePolicies(
   facts: PolicyFacts,
   memory: Memory = new Memory(),
   mostApart: number = MOST_APART,
+  most: Most = MOST,
 ): Compiled {
+  const refused: Excess[] = [];
+  const closed = new Set<Scope>();
+  let [{ tiers }, own] = [facts, memory];
+  for (;;)
+    try {
+      return { tiers, refused, ...compiled({ ...facts, tiers }, own, mostApart, { ...most, closed }) };
+    } catch (error) {
+      if (!(error instanceof Excess)) throw error;
+      refused.push(error);
+      closed.add(error.scope);
+      tiers = own.closed(facts.tiers, closed);
+      own = own.after;
+    }
+}
+
+function compiled(
+  facts: PolicyFacts,
+  memory: Memory,
+  mostApart: number,
+  most: Most,
+): Omit<Compiled, 'tiers' | 'refused'> {
   const [ingress, egress] = [
-    new Judge('ingress', facts, memory.ingress, mostApart),
-    new Judge('egress', facts, memory.egress, mostApart),
+    new Judge('ingress', facts, memory.ingress, mostApart, most),
+    new Judge('egress', facts, memory.egress, mostApart, most),
   ];
   const judges = [ingress, egress];
   const isPoliced = ({ pod }: Subject): boolean => judges.some((judge) => judge.isPoliced(pod));

@@ -39,11 +39,14 @@ export type Decisions<T = Outcome> = {
   readonly others: T;
 };
 
+/** `steps`: how many rules, and stretches of ports, it took to make them. */
+export type Weighed = Decisions & { readonly steps: number };
+
 /** Stands for all protocols that no rule names. */
 const OTHERS = 256;
 
 /** Decides all connections between a pod and an address at once: what `evaluate` does, for every port. */
-export function decide(question: Question): Decisions {
+export function decide(question: Question): Weighed {
   const { matching } = question;
   const protocols = protocolsOf(matching.flatMap(({ rules }) => rules));
   const decided = new Map<number, readonly Segment<Outcome>[]>();
@@ -55,7 +58,9 @@ export function decide(question: Question): Decisions {
   const byProtocol = new Map(
     [...decided].filter(([, segments]) => segments.some(({ value }) => value.key !== others.value.key)),
   );
-  return { byProtocol, others: others.value };
+  const rules = matching.reduce((sum, each) => sum + each.rules.length, 1);
+  const steps = [...byProtocol.values()].reduce((sum, segments) => sum + segments.length, rules);
+  return { byProtocol, others: others.value, steps };
 }
 
 /** The first rule that is about a number decides: each is decided once, however many rules there are. */

@@ -1,4 +1,5 @@
 import { type Direction, type Peer, policyText, type Rule, type Tier } from '../model/policy.ts';
+import type { Scope, Share } from './excess.ts';
 import { portText, type Traits } from './identities.ts';
 
 /**
@@ -10,6 +11,8 @@ export type Effect = {
   /** Besides those that are about everyone. */
   readonly rules: ReadonlySet<Rule>;
   readonly ports: Traits['ports'];
+  /** Whose rules these are: how many of each, and which. */
+  readonly shares: readonly Share[];
   /** It stands for others of which the same becomes, by other rules. */
   readonly isOneOf?: true;
 };
@@ -22,6 +25,7 @@ export class Effects {
   readonly #byText = new Map<string, OneOf[]>();
   readonly #unconditional: OneOf[] = [];
   readonly #texts = new Map<Rule, string>();
+  readonly #places = new Map<Rule, { readonly scope: Scope; readonly number: number }>();
 
   constructor(tiers: readonly Tier[], direction: Direction) {
     const taken = new Set<string>();
@@ -33,6 +37,7 @@ export class Effects {
           while (taken.has(text)) text += ' again';
           taken.add(text);
           this.#texts.set(rule, text);
+          this.#places.set(rule, { scope: policy.namespace, number: this.#places.size });
         }
   }
 
@@ -54,7 +59,23 @@ export class Effects {
     this.#unconditional.forEach(look);
     for (const text of are) this.#byText.get(text)?.forEach(look);
     const texts = [...rules].map((rule) => this.#texts.get(rule) ?? '');
-    return { key: [...texts.sort(), ...ports.map(portText).sort()].join('\n'), rules, ports };
+    const key = [...texts.sort(), ...ports.map(portText).sort()].join('\n');
+    return { key, rules, ports, shares: this.#shares(rules) };
+  }
+
+  #shares(rules: ReadonlySet<Rule>): readonly Share[] {
+    const numbers = new Map<Scope, number[]>();
+    for (const rule of rules) {
+      const { scope, number = 0 } = this.#places.get(rule) ?? {};
+      const own = numbers.get(scope);
+      if (own) own.push(number);
+      else numbers.set(scope, [number]);
+    }
+    return [...numbers].map(([scope, own]) => ({
+      scope,
+      count: own.length,
+      key: own.sort((a, b) => a - b).join(),
+    }));
   }
 }
 

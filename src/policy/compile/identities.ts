@@ -60,19 +60,31 @@ export class Identities<T extends { readonly key: string }> {
     return this.#intern(new Set(), []).identity;
   }
 
-  /** `grouping`: says of all that were found which are to count as one. */
-  identify({ entities, names }: Directory, grouping: (all: ReadonlySet<T>) => (one: T) => T): Identified<T> {
+  /**
+   * `grouping`: says of all that were found which are to count as one. `weigh`: is told of each identity when
+   * it is found first, and may throw where there are too many.
+   */
+  identify(
+    { entities, names }: Directory,
+    grouping: (all: ReadonlySet<T>) => (one: T) => T,
+    weigh: (one: T) => void,
+  ): Identified<T> {
+    const all = new Set<Made<T>>();
+    const noted = (made: Made<T>): Made<T> => {
+      if (!all.has(made)) weigh(made.identity);
+      all.add(made);
+      return made;
+    };
     const around = this.#surroundings(entities);
     const owners = ownersOf(entities);
     const found = new Map<Ip, { readonly own: Made<T>; readonly place: T }>();
     for (const ip of new Set([...owners.keys(), ...names.keys()])) {
       const place = around.at(ip);
-      const own = this.#identity(owners.get(ip) ?? [], place, names.get(ip) ?? []);
+      const own = noted(this.#identity(owners.get(ip) ?? [], place, names.get(ip) ?? []));
       found.set(ip, { own, place: this.#ofPlace(place).identity });
     }
-    const parts = around.parts.map((part) => ({ part, made: this.#ofPlace(part.texts) }));
-    const all = [...[...found.values()].map(({ own }) => own), ...parts.map(({ made }) => made)];
-    const one = grouping(new Set([this.stranger, ...all.map(({ identity }) => identity)]));
+    const parts = around.parts.map((part) => ({ part, made: noted(this.#ofPlace(part.texts)) }));
+    const one = grouping(new Set([this.stranger, ...[...all].map(({ identity }) => identity)]));
     const addresses = new Map<Ip, T>();
     for (const [ip, { own, place }] of found)
       if (one(own.identity) !== one(place)) addresses.set(ip, one(own.identity));
@@ -143,9 +155,9 @@ export function portText({ name, protocol, port }: NamedPort): string {
   return `port ${name} ${protocol}/${port}`;
 }
 
-function namesOf<T>(all: readonly Made<T>[], one: (identity: T) => T): ReadonlyMap<T, string> {
+function namesOf<T>(all: Iterable<Made<T>>, one: (identity: T) => T): ReadonlyMap<T, string> {
   const names = new Map<T, string>();
-  for (const { key, identity } of new Set(all)) {
+  for (const { key, identity } of all) {
     const known = names.get(one(identity));
     if (known === undefined || key < known) names.set(one(identity), key);
   }

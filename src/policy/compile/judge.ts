@@ -3,7 +3,9 @@ import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/n
 import type { PodEntity } from '../model/entity.ts';
 import type { Direction, Policy, Tier } from '../model/policy.ts';
 import type { Effect } from './effects.ts';
+import { type Most, weighing } from './excess.ts';
 import type { PolicyFacts } from './facts.ts';
+import type { Deciding } from './fates.ts';
 import { grouping } from './grouping.ts';
 import type { Identified } from './identities.ts';
 import { type Decided, laneElements } from './lane.ts';
@@ -30,7 +32,8 @@ export class Judge {
   readonly #numbers: ReadonlyMap<Effect, number>;
   readonly #logging: boolean;
 
-  constructor(direction: Direction, facts: PolicyFacts, memory: JudgeMemory, mostApart: number) {
+  /** Throws `Excess`. */
+  constructor(direction: Direction, facts: PolicyFacts, memory: JudgeMemory, mostApart: number, most: Most) {
     this.#direction = direction;
     this.#families = facts.families;
     const selected = new Map(
@@ -55,10 +58,13 @@ export class Judge {
       const classOf = (ip: Ip) => memory.classOf(each, own.of(ip, pod, sets), facts.tiers);
       this.#classes.set(pod, new Map(addresses.map((ip) => [ip, classOf(ip)])));
     }
-    const classes = new Set([...this.#classes.values()].flatMap((of) => [...of.values()]));
     const others = memory.peers(used);
-    const deciding = { classes: [...classes], families: this.#families, stranger: others.stranger };
-    this.#identified = others.identify(facts, grouping(deciding, mostApart));
+    const deciding = { classes: sizesOf(this.#classes.values()), families: this.#families };
+    this.#identified = others.identify(
+      facts,
+      grouping(deciding, others.stranger, mostApart, most),
+      weighing(most),
+    );
     const { numbers, count } = numbered(this.#identified);
     this.#numbers = numbers;
     this.peers = count;
@@ -138,6 +144,18 @@ function numbered({ addresses, ranges, stranger, names }: Identified<Effect>): {
   const slots = slotsOf([...others].map(nameOf));
   const numbers = [...others].map((one) => [one, (slots.numbers.get(nameOf(one)) ?? 0) + 1] as const);
   return { numbers: new Map([[stranger, STRANGERS], ...numbers]), count: slots.count + 1 };
+}
+
+/** How many addresses of each family each class has. */
+function sizesOf(all: Iterable<ReadonlyMap<Ip, PodClass>>): Deciding['classes'] {
+  const sizes = new Map<PodClass, Record<Family, number>>();
+  for (const ofPod of all)
+    for (const [ip, one] of ofPod) {
+      const size = sizes.get(one) ?? { 4: 0, 6: 0 };
+      size[familyOf(ip)]++;
+      sizes.set(one, size);
+    }
+  return sizes;
 }
 
 function asOneOf({ item, outcome }: Decided): Decided {

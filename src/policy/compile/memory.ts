@@ -3,6 +3,7 @@ import { selecting } from '../model/evaluate.ts';
 import type { EntityMatcher } from '../model/matcher.ts';
 import type { Direction, Policy, Tier } from '../model/policy.ts';
 import { type Effect, Effects } from './effects.ts';
+import { type Scope, withoutExcess } from './excess.ts';
 import { Identities, type Traits } from './identities.ts';
 import { ownQuestionsOf, type Questions, questionsOf } from './matchers.ts';
 import { PodClass, type Selected } from './pod-class.ts';
@@ -12,6 +13,24 @@ import { Selection } from './selection.ts';
 export class Memory {
   readonly ingress = new JudgeMemory('ingress');
   readonly egress = new JudgeMemory('egress');
+  readonly #closed = new WeakMap<readonly Tier[], Map<string, readonly Tier[]>>();
+  #after: Memory | undefined;
+
+  /** Of what is computed instead, where the same with other tiers is too much. */
+  get after(): Memory {
+    this.#after ??= new Memory();
+    return this.#after;
+  }
+
+  /** The same object for the same tiers and scopes. */
+  closed(of: readonly Tier[], scopes: ReadonlySet<Scope>): readonly Tier[] {
+    const key = JSON.stringify([...scopes].map((scope) => scope ?? null));
+    const known = this.#closed.get(of) ?? new Map<string, readonly Tier[]>();
+    this.#closed.set(of, known);
+    const tiers = known.get(key) ?? withoutExcess(of, scopes);
+    known.set(key, tiers);
+    return tiers;
+  }
 }
 
 export class JudgeMemory {

@@ -1,8 +1,9 @@
 import type { Family } from '../../ip/address.ts';
 import type { RuleOf } from '../model/evaluate.ts';
 import type { Direction, Policy, Rule, Tier } from '../model/policy.ts';
-import { type Decisions, decide, type Matching } from './decisions.ts';
+import { decide, type Matching, type Weighed } from './decisions.ts';
 import { type Effect, is } from './effects.ts';
+import type { Scope } from './excess.ts';
 import { portText, type Traits } from './identities.ts';
 
 /** The policies of a tier that are about a pod in some direction; at least one. */
@@ -13,6 +14,8 @@ type Placed = RuleOf & { readonly tierIndex: number; readonly place: number };
 
 /** Pods that the same policies are about, and that are the same to their rules: they share decisions. */
 export class PodClass {
+  /** Whose policies have the most rules about them. */
+  readonly scope: Scope;
   /** Whether they may have no connections but those that policies allow. */
   readonly isIsolated: boolean;
   readonly #direction: Direction;
@@ -21,12 +24,12 @@ export class PodClass {
   /** The rules that are about everyone. */
   readonly #always: readonly Placed[];
   readonly #byRule: ReadonlyMap<Rule, readonly Placed[]>;
-  readonly #decisions: Readonly<Record<Family, WeakMap<Effect, Decisions>>> = {
+  readonly #decisions: Readonly<Record<Family, WeakMap<Effect, Weighed>>> = {
     4: new WeakMap(),
     6: new WeakMap(),
   };
   /** Addresses to which the same of these rules are about, by those rules. */
-  readonly #byMatching = new Map<string, Decisions>();
+  readonly #byMatching = new Map<string, Weighed>();
 
   constructor(direction: Direction, selected: readonly Selected[], own: Traits) {
     this.#direction = direction;
@@ -40,6 +43,8 @@ export class PodClass {
         ),
       )
       .map((each, place) => ({ ...each, place }));
+    const scopes = [...Map.groupBy(rules, ({ policy }) => policy.namespace)];
+    [[this.scope] = [undefined]] = scopes.toSorted(([, a], [, b]) => b.length - a.length);
     const holding = rules.filter(({ rule }) => rule.own === undefined || is(rule.own, own.are));
     this.#always = holding.filter(({ rule }) => rule.peers === undefined);
     this.#byRule = Map.groupBy(holding, ({ rule }) => rule);
@@ -51,7 +56,7 @@ export class PodClass {
   }
 
   /** Whatever else is different about addresses: the same object for those that the same rules are about. */
-  decisions(family: Family, peer: Effect): Decisions {
+  decisions(family: Family, peer: Effect): Weighed {
     const known = this.#decisions[family].get(peer);
     if (known) return known;
     const rules = this.#rulesAbout(peer);
@@ -63,7 +68,7 @@ export class PodClass {
     return decided;
   }
 
-  #decide(family: Family, rules: readonly Placed[], peer: Effect): Decisions {
+  #decide(family: Family, rules: readonly Placed[], peer: Effect): Weighed {
     const byTier = Map.groupBy(rules, ({ tierIndex }) => tierIndex);
     const matching = this.#selected.map((of, i): Matching => ({ ...of, rules: byTier.get(i) ?? [] }));
     return decide({ direction: this.#direction, family, matching, own: this.#own, peer });

@@ -7,7 +7,7 @@ import { identityAround, identityAt } from '../compile/verdicts.ts';
 export const NOBODY: Identified<Effect> = {
   addresses: new Map(),
   ranges: [],
-  stranger: { key: '', rules: new Set(), ports: [] },
+  stranger: { key: '', rules: new Set(), ports: [], shares: [] },
   names: new Map(),
 };
 

@@ -4,7 +4,12 @@ import type { Labels } from '../../cluster/selector.ts';
 import { excerpt } from '../../problem.ts';
 
 /** A selector over labels, with its own text, equal for equal selectors: `app = web, tier in (a, b)`. */
-export type LabelSelector = { readonly text: string; readonly selects: (labels: Labels) => boolean };
+export type LabelSelector = {
+  readonly text: string;
+  /** How many requirements it has. */
+  readonly size: number;
+  readonly selects: (labels: Labels) => boolean;
+};
 
 const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const;
 
@@ -14,7 +19,7 @@ type Requirement = {
 };
 
 /** Selects everything. */
-const EVERYTHING: LabelSelector = { text: 'all', selects: () => true };
+const EVERYTHING: LabelSelector = { text: 'all', size: 0, selects: () => true };
 
 /**
  * Reads a LabelSelector of Kubernetes: all of `matchLabels` and `matchExpressions` must hold, and an empty
@@ -31,6 +36,7 @@ export function readLabelSelector(fields: Fields): LabelSelector {
   if (requirements.length === 0) return EVERYTHING;
   return {
     text: [...new Set(requirements.map(({ text }) => text))].sort().join(', '),
+    size: requirements.length,
     selects: (labels) => requirements.every(({ holds }) => holds(labels)),
   };
 }

@@ -17,6 +17,7 @@ export function podMatcher(of: {
   return {
     kind: 'pods',
     text: conditionText(text.filter(Boolean).join(', ')),
+    size: Math.max(1, (namespaces?.size ?? 0) + (pods?.size ?? 0)),
     selects: (entity) =>
       entity.kind === 'pod' &&
       (namespace === undefined || entity.namespace === namespace) &&
@@ -29,6 +30,7 @@ export function nodeMatcher(nodes: LabelSelector): EntityMatcher {
   return {
     kind: 'nodes',
     text: conditionText(`nodes ${nodes.text}`),
+    size: Math.max(1, nodes.size),
     selects: (entity) => entity.kind === 'node' && nodes.selects(entity.labels),
   };
 }

@@ -15,6 +15,8 @@ export type EntityMatcher = {
   readonly kind: 'pods' | 'nodes' | 'labelled';
   /** `namespaces team = a, pods app = web`: for people, and its identity. */
   readonly text: string;
+  /** How much it asks for. Absent: one thing. */
+  readonly size?: number;
   readonly selects: (entity: Entity) => boolean;
 };
 

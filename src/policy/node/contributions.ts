@@ -6,6 +6,7 @@ import type { Contribution } from '../../state/contributions.ts';
 import { equal } from '../../state/kind.ts';
 import { type NftElementItem, nftElement } from '../../state/kinds/nft-element.ts';
 import { type Compiled, compilePolicies } from '../compile/compile.ts';
+import { Excess } from '../compile/excess.ts';
 import type { PolicyFacts } from '../compile/facts.ts';
 import { Memory } from '../compile/memory.ts';
 import { type CompiledStaged, StagedCompiler } from '../compile/staged/compile.ts';
@@ -49,7 +50,11 @@ export type NodePolicies = {
   readonly staged: CompiledStaged | undefined;
   /** This node's pods as they were compiled. */
   readonly subjects: Subjects['subjects'];
-  /** The cluster, with this node's pods as they are here. */
+  /** Whose policies are closed, as what they mean for this node is too much, and why. */
+  readonly refused: readonly Excess[];
+  /** Why nothing counts for staged policies. */
+  readonly uncounted?: string;
+  /** The cluster, with this node's pods as they are here, and the policies in force. */
   readonly cluster: Pick<PolicyFacts, 'tiers' | 'entities' | 'names'>;
   readonly logging: PolicyFacts['logging'];
   /** The names in force here. */
@@ -85,9 +90,11 @@ export class PolicyPart {
       waiting: [...new Set(waiting.flatMap(({ addresses }) => addresses))],
     };
     const compiled = compilePolicies(facts, this.#memory);
-    const staged = this.#stagedCompiler.compile(facts);
+    const { tiers, refused } = compiled;
+    const found = this.#stagedCompiler.compile({ ...facts, tiers });
+    const staged = found instanceof Excess ? undefined : found;
     const wanted = wantedNames(
-      view.tiers,
+      tiers,
       [...subjects.values()].map(({ pod }) => pod),
     );
     const { tables, directory } = compiled;
@@ -135,7 +142,18 @@ export class PolicyPart {
     this.#staged = staged && reuse(this.#staged, stagedContribution(staged));
     const others = this.#staged ? [this.#observation, this.#staged] : [this.#observation];
     const contributions = [this.#tables, ...this.#directory, ...own, ...others];
-    return { contributions, waiting, compiled, staged, subjects, cluster, logging: node.logging, wanted };
+    return {
+      contributions,
+      waiting,
+      compiled,
+      staged,
+      refused,
+      ...(found instanceof Excess && { uncounted: found.message }),
+      subjects,
+      cluster: { ...cluster, tiers },
+      logging: node.logging,
+      wanted,
+    };
   }
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Ip, parseIp } from '../../../src/ip/address.ts';
+import { Excess } from '../../../src/policy/compile/excess.ts';
 import type { PolicyFacts } from '../../../src/policy/compile/facts.ts';
 import { type CompiledStaged, StagedCompiler } from '../../../src/policy/compile/staged/compile.ts';
 import { evaluate } from '../../../src/policy/model/evaluate.ts';
@@ -82,6 +83,7 @@ for (const family of [4, 6] as const) {
     fc.assert(
       fc.property(stagedFacts(family), packets, (all, each) => {
         const compiled = new StagedCompiler().compile(all);
+        assert.ok(!(compiled instanceof Excess));
         for (const [source, destination, what] of each) {
           if (source === destination) continue;
           const found = counted(compiled, source, destination, what);

@@ -3,6 +3,7 @@ import type { NftTableItem } from '../../../state/kinds/nft-table.ts';
 import type { PodEntity } from '../../model/entity.ts';
 import type { Tier } from '../../model/policy.ts';
 import { enforced } from '../../model/staged.ts';
+import { Excess } from '../excess.ts';
 import type { PolicyFacts } from '../facts.ts';
 import { scopesOf } from '../sets.ts';
 import { type Differing, StagedJudge, StagedMemory } from './judge.ts';
@@ -22,9 +23,18 @@ export class StagedCompiler {
   #enforced: { readonly of: readonly Tier[]; readonly tiers: readonly Tier[] } | undefined;
 
   /** Undefined where none would make a difference to this node's pods. */
-  compile(facts: PolicyFacts): CompiledStaged | undefined {
+  compile(facts: PolicyFacts): CompiledStaged | Excess | undefined {
     const enforcing = this.#enforce(facts.tiers);
     if (enforcing === facts.tiers) return undefined;
+    try {
+      return this.#compiled(facts, enforcing);
+    } catch (error) {
+      if (error instanceof Excess) return error;
+      throw error;
+    }
+  }
+
+  #compiled(facts: PolicyFacts, enforcing: readonly Tier[]): CompiledStaged | undefined {
     const [ingress, egress] = [
       new StagedJudge('ingress', facts, enforcing, this.#memory.ingress),
       new StagedJudge('egress', facts, enforcing, this.#memory.egress),

@@ -4,6 +4,7 @@ import type { PodEntity } from '../../model/entity.ts';
 import { type Direction, type Policy, policyText, type Tier } from '../../model/policy.ts';
 import type { Decisions } from '../decisions.ts';
 import type { Effect } from '../effects.ts';
+import { MOST, Tally, weighing } from '../excess.ts';
 import type { PolicyFacts } from '../facts.ts';
 import type { Identified } from '../identities.ts';
 import { spread } from '../lane.ts';
@@ -44,7 +45,7 @@ export class StagedJudge {
   readonly #identified: Identified<Effect>;
   readonly #slots: Slots;
 
-  /** `enforced`: the tiers with the staged policies in force. */
+  /** `enforced`: the tiers with the staged policies in force. Throws `Excess`. */
   constructor(direction: Direction, facts: PolicyFacts, enforced: readonly Tier[], memory: StagedMemory) {
     this.#direction = direction;
     const concerned = facts.subjects.flatMap(({ pod }) => {
@@ -79,11 +80,10 @@ export class StagedJudge {
       const addresses = pod.addresses.filter((ip) => facts.families.includes(familyOf(ip)));
       this.#classes.set(pod, new Map(addresses.map((ip) => [ip, classOf(ip)])));
     }
-    const all = [...classes.values()];
     const others = memory.now.peers(about);
     const grouping = (found: ReadonlySet<Effect>) =>
-      byDifference(found, others.stranger, all, facts.families);
-    this.#identified = others.identify(facts, grouping);
+      byDifference(found, others.stranger, sizesOf(this.#classes.values()), facts.families);
+    this.#identified = others.identify(facts, grouping, weighing(MOST));
     this.#slots = slotsOf(this.#identities().map(({ key }) => key));
   }
 
@@ -167,25 +167,42 @@ function differencesOf(
   return known;
 }
 
+/** How many addresses each class has. */
+function sizesOf(all: Iterable<ReadonlyMap<Ip, Class>>): ReadonlyMap<Class, number> {
+  const sizes = new Map<Class, number>();
+  for (const ofPod of all) for (const one of ofPod.values()) sizes.set(one, (sizes.get(one) ?? 0) + 1);
+  return sizes;
+}
+
 /** Those at the other end for whom the same would be different are one. */
 function byDifference(
   all: ReadonlySet<Effect>,
   stranger: Effect,
-  classes: readonly Class[],
+  sizes: ReadonlyMap<Class, number>,
   families: readonly Family[],
 ): (one: Effect) => Effect {
+  const steps = new Tally('steps', MOST);
+  const elements = new Tally('elements', MOST);
+  const weighed = (own: Class, family: Family, one: Effect): Decisions<Difference> => {
+    const before = own.found.size;
+    const found = differencesOf(own, family, one);
+    if (own.found.size === before) return found;
+    steps.add(undefined, own.now.decisions(family, one).steps + own.enforced.decisions(family, one).steps);
+    elements.add(undefined, (sizes.get(own) ?? 0) * spread(found, areSame(found)).length);
+    return found;
+  };
   const textOfEffect = (one: Effect): string =>
-    classes
-      .flatMap((each, i) =>
-        families.map((family) => ({ i, family, found: differencesOf(each, family, one) })),
-      )
+    [...sizes.keys()]
+      .flatMap((each, i) => families.map((family) => ({ i, family, found: weighed(each, family, one) })))
       .filter(({ found }) => !areSame(found))
       .map(({ i, family, found }) => `${i} ${family} ${textOfDecisions(found)}`)
       .join('\n');
+  const kinds = new Tally('kinds', MOST);
   const groups = new Map<Effect, Effect>();
   for (const members of Map.groupBy(all, textOfEffect).values()) {
     const least = members.reduce((a, b) => (b.key < a.key ? b : a));
     const group = members.includes(stranger) ? stranger : least;
+    kinds.add(undefined, 1);
     for (const each of members) groups.set(each, group);
   }
   return (one) => groups.get(one) ?? one;

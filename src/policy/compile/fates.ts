@@ -1,0 +1,115 @@
+import type { Family } from '../../ip/address.ts';
+import { policyText, type Rule } from '../model/policy.ts';
+import type { Decisions } from './decisions.ts';
+import type { Effect } from './effects.ts';
+import { type Most, type Scope, Tally } from './excess.ts';
+import { spread } from './lane.ts';
+import type { Outcome } from './outcome.ts';
+import type { PodClass } from './pod-class.ts';
+import type { Segment } from './segments.ts';
+
+/** What decides about connections of this node's pods, and how many addresses of each family these have. */
+export type Deciding = {
+  readonly classes: ReadonlyMap<PodClass, Readonly<Record<Family, number>>>;
+  readonly families: readonly Family[];
+};
+
+type Own = { readonly one: PodClass; readonly count: Readonly<Record<Family, number>> };
+
+/** What becomes of connections with addresses, and whether that is too much for a node. */
+export class Fates {
+  readonly #classes: readonly Own[];
+  readonly #families: readonly Family[];
+  readonly #byRule = new Map<Rule, number[]>();
+  readonly #numbers = new Map<Decisions, number>();
+  readonly #byText = new Map<string, number>();
+  readonly #kinds = new Map<Scope, Set<string>>();
+  readonly #tallies: Readonly<Record<'steps' | 'elements' | 'kinds', Tally>>;
+
+  constructor({ classes, families }: Deciding, most: Most) {
+    this.#tallies = {
+      steps: new Tally('steps', most),
+      elements: new Tally('elements', most),
+      kinds: new Tally('kinds', most),
+    };
+    this.#classes = [...classes].map(([one, count]) => ({ one, count }));
+    this.#families = families;
+    for (const [i, { one }] of this.#classes.entries())
+      for (const rule of one.rules) {
+        const others = this.#byRule.get(rule);
+        if (others) others.push(i);
+        else this.#byRule.set(rule, [i]);
+      }
+  }
+
+  /**
+   * The same text for those of which the same becomes, where it may not be what becomes of a stranger's.
+   * Throws `Excess`.
+   */
+  of(effect: Effect): string {
+    const texts = new Map<Scope, string>();
+    for (const i of this.#concernedBy(effect)) {
+      const own = this.#classes[i];
+      if (!own) continue;
+      const { scope } = own.one;
+      const fates = this.#families.map((family) => this.#numberOf(own, family, effect)).join(' ');
+      texts.set(scope, `${texts.get(scope) ?? ''}${i} ${fates},`);
+    }
+    for (const [scope, text] of texts) this.#countKind(scope, text);
+    return [...texts.values()].join('');
+  }
+
+  /** Places of classes, in order. */
+  #concernedBy({ rules, ports }: Effect): Iterable<number> {
+    if (ports.length > 0) return this.#classes.keys();
+    const found = new Set<number>();
+    for (const rule of rules) for (const i of this.#byRule.get(rule) ?? []) found.add(i);
+    return [...found].sort((a, b) => a - b);
+  }
+
+  #countKind(scope: Scope, text: string): void {
+    const kinds = this.#kinds.get(scope) ?? new Set();
+    this.#kinds.set(scope, kinds);
+    if (kinds.has(text)) return;
+    kinds.add(text);
+    this.#tallies.kinds.add(scope, 1);
+  }
+
+  #numberOf({ one, count }: Own, family: Family, effect: Effect): number {
+    const decisions = one.decisions(family, effect);
+    const known = this.#numbers.get(decisions);
+    if (known !== undefined) return known;
+    this.#tallies.steps.add(one.scope, decisions.steps);
+    this.#tallies.elements.add(one.scope, count[family] * spread(decisions, false).length);
+    const text = decisionsText(decisions);
+    const number = this.#byText.get(text) ?? this.#byText.size;
+    this.#byText.set(text, number);
+    this.#numbers.set(decisions, number);
+    return number;
+  }
+}
+
+function decisionsText({ byProtocol, others }: Decisions): string {
+  const rest = outcomeText(others);
+  const protocols = [...byProtocol].toSorted(([a], [b]) => a - b);
+  const texts = protocols.map(([protocol, segments]) => `${protocol}: ${segmentsText(segments)}`);
+  return [rest, ...texts.filter((text) => !text.endsWith(`: 0 ${rest}`))].join('; ');
+}
+
+/** Where something else begins. */
+function segmentsText(segments: readonly Segment<Outcome>[]): string {
+  const texts: string[] = [];
+  let last: string | undefined;
+  for (const { first, value } of segments) {
+    const text = outcomeText(value);
+    if (text !== last) texts.push(`${first} ${text}`);
+    last = text;
+  }
+  return texts.join(', ');
+}
+
+function outcomeText({ verdict, reason, logs }: Outcome): string {
+  return [verdict, reason.kind, ...logs.map(({ policy, rule }) => `${policyText(policy)} ${rule.name}`)].join(
+    ' ',
+  );
+}
