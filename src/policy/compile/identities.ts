@@ -3,7 +3,7 @@ import type { Cidr } from '../../ip/cidr.ts';
 import type { Range } from '../../linux/nftables/values/field.ts';
 import type { Entity, NamedPort, NetworkSetEntity } from '../model/entity.ts';
 import { portsOf } from '../model/evaluate.ts';
-import { isNamed } from '../model/matcher.ts';
+import { isNamed, type NameMatcher } from '../model/matcher.ts';
 import type { Questions } from './matchers.ts';
 import type { Selection } from './selection.ts';
 import { type Part, Surroundings } from './surroundings.ts';
@@ -39,6 +39,7 @@ type Made<T> = { readonly key: string; readonly identity: T };
 /** Tells addresses apart by their traits, as far as `make` makes a difference between these. */
 export class Identities<T extends { readonly key: string }> {
   readonly #questions: Questions;
+  readonly #nameMatchers: readonly NameMatcher[];
   readonly #selection: Selection;
   readonly #make: (traits: Traits) => T;
   readonly #byTraits = new Map<string, Made<T>>();
@@ -51,6 +52,7 @@ export class Identities<T extends { readonly key: string }> {
   /** Equal keys of what `make` returns mean the same identity. */
   constructor(questions: Questions, selection: Selection, make: (traits: Traits) => T) {
     this.#questions = questions;
+    this.#nameMatchers = [...questions.matchers.values()].filter((each) => each.kind === 'names');
     this.#selection = selection;
     this.#make = make;
   }
@@ -105,8 +107,8 @@ export class Identities<T extends { readonly key: string }> {
     if (known) return known;
     const are = new Set(place);
     for (const entity of own) for (const text of this.#selection.of(entity)) are.add(text);
-    for (const matcher of names.length > 0 ? this.#questions.matchers.values() : [])
-      if (matcher.kind === 'names' && isNamed(names, matcher)) are.add(matcher.text);
+    for (const matcher of names.length > 0 ? this.#nameMatchers : [])
+      if (isNamed(names, matcher)) are.add(matcher.text);
     const ports = portsOf({ entities: own }).filter(({ name }) => this.#questions.portNames.has(name));
     const identity = this.#intern(are, ports);
     if (isAlone) this.#alone.set(owner, identity);
