@@ -246,7 +246,10 @@ async function received(socket: UdpSocket, limit = 20_000): Promise<Buffer | und
   return undefined;
 }
 
-export async function until(holds: () => boolean | Promise<boolean>, limit = 20_000): Promise<void> {
+/** An emulated machine takes long to start a program. */
+const PATIENCE = process.env.FLATNET_EMULATED ? 200_000 : 20_000;
+
+export async function until(holds: () => boolean | Promise<boolean>, limit = PATIENCE): Promise<void> {
   for (const end = performance.now() + limit; !(await holds()); await sleep(10))
     assert.ok(performance.now() < end, 'not after a long time');
 }

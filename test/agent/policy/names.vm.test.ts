@@ -6,7 +6,7 @@ import { CLIENT, LOCAL, leadToServices, NamesNode, PARTIES, RESOLVER, SECOND, SE
 
 test('what an answer opens is open before the pod has the answer', {
   skip: NO_KERNEL,
-  timeout: 240_000,
+  timeout: 480_000,
 }, async () => {
   await using names = new NamesNode();
   await names.start();
