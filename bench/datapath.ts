@@ -5,10 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { configure, Node, startStore, storeAt } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { median, type Row, row } from './lib/report.ts';
+import { tcpStream } from './lib/stream.ts';
 
 const ROUNDS = 5;
-/** Duration of each TCP stream in seconds, after a warm-up of one. */
-const SECONDS = 2;
 const PINGS = 20_000;
 const PINGPONG = new URL('./lib/pingpong.ts', import.meta.url).pathname;
 
@@ -104,12 +103,6 @@ async function udpRoundTrip(machine: Machine, { from, address }: Path): Promise<
 async function pingFlood(machine: Machine, { from, address }: Path): Promise<number> {
   const text = await machine.output(pinned('ping', '-f', '-q', '-c', `${PINGS}`, address), from);
   return 1000 * Number(/= [0-9.]+\/([0-9.]+)\//.exec(text)?.[1]);
-}
-
-async function tcpStream(machine: Machine, { from, address }: Path): Promise<number> {
-  const command = ['iperf3', '--client', address, '--omit', '1', '--time', `${SECONDS}`, '--json'];
-  const { end } = JSON.parse(await machine.output(command, from));
-  return Number(end.sum_received.bits_per_second) / 1e9;
 }
 
 function pinned(...command: string[]): string[] {

@@ -2,23 +2,17 @@
 // connection tracking, as every cluster has) and with a chain of iptables of as many rules; they take
 // turns, with ten rules besides. Then what changes cost, in a cluster of 5,000 pods. See docs/benchmarks.md.
 //   node bench/policy.ts [--json]
-import { nthIp, parseCidr } from '../src/ip/cidr.ts';
-import { applyRuleset } from '../src/linux/nftables/ruleset.ts';
-import { collectPolicies, type Written } from '../src/policy/collect.ts';
-import type { PolicyFacts } from '../src/policy/compile/facts.ts';
-import type { PodEntity } from '../src/policy/model/entity.ts';
+import { nthIp } from '../src/ip/cidr.ts';
 import type { Tier } from '../src/policy/model/policy.ts';
 import { benchmark, type Machine } from './lib/machine.ts';
+import { APPS, CLUSTER, facts, oneOf, pod, podsOf, policy, policyOf, tiersOf } from './lib/policies.ts';
 import { CLIENT, PORT, PolicyNode, SERVER } from './lib/policy-node.ts';
-import { median, type Row, row } from './lib/report.ts';
+import { median, number, type Row, row } from './lib/report.ts';
 import { Shell } from './lib/shell.ts';
 
 const FEW = 10;
 const SIZES = [FEW, 1000, 10_000];
-/** Kinds of clients that the rules tell apart. */
-const APPS = 100;
 const ROUNDS = 7;
-const CLUSTER = parseCidr('10.0.0.0/16');
 /** Of the cluster, and of them on the node. */
 const [PODS, LOCAL] = [5000, 100];
 const POLICIES = 1000;
@@ -108,82 +102,10 @@ async function networks(machine: Machine): Promise<Row[]> {
   ];
 }
 
-const number = (value: number): string => value.toLocaleString('en');
-
-/** The first two are the benchmark's. */
-function pod(i: number): PodEntity {
-  return {
-    kind: 'pod',
-    namespace: 'default',
-    name: `pod${i}`,
-    labels: { app: i === 1 ? 'server' : `app${i % APPS}`, name: `pod${i}`, all: '' },
-    namespaceLabels: {},
-    serviceAccount: 'default',
-    serviceAccountLabels: {},
-    ports: [],
-    addresses: [nthIp(CLUSTER, i + 1)],
-  };
-}
-
-function podsOf(count: number): readonly PodEntity[] {
-  return Array.from({ length: count }, (_, i) => pod(i));
-}
-
-function policyOf(name: string, spec: object): Written {
-  return { kind: 'NetworkPolicy', namespace: 'default', name, spec };
-}
-
 const ABOUT_ALL = policyOf('all', {
   podSelector: {},
   ingress: [{ from: [{ podSelector: { matchLabels: { all: '' } } }], ports: [{ port: 80 }] }],
 });
-
-/** The server's: a rule for each port of each kind of clients. The last but one is for TCP. */
-function policy(name: string, apps: readonly number[], ports: readonly number[]): Written {
-  const ingress = apps.flatMap((app) =>
-    ports.map((port) => ({
-      from: [{ podSelector: { matchLabels: { app: `app${app}` } } }],
-      ports: [{ protocol: 'UDP', port }],
-    })),
-  );
-  const last = ingress.at(-1);
-  if (ingress.length > 1 && last)
-    ingress.splice(-2, 1, { ...last, ports: [{ protocol: 'TCP', port: PORT }] });
-  return policyOf(name, { podSelector: { matchLabels: { app: 'server' } }, ingress });
-}
-
-/** One policy of so many rules; the client’s is the last. */
-function oneOf(size: number): Written {
-  const perApp = Math.max(1, size / APPS);
-  const ports = Array.from({ length: perApp }, (_, i) => PORT - perApp + 1 + i);
-  const apps = Array.from({ length: size / perApp }, (_, i) => size / perApp - 1 - i);
-  return policy('all', apps, ports);
-}
-
-function tiersOf(written: readonly Written[]): readonly Tier[] {
-  return collectPolicies(written).tiers;
-}
-
-/** `local`: how many of the pods are the node's. */
-function facts(entities: readonly PodEntity[], tiers: readonly Tier[], local = 2): PolicyFacts {
-  return {
-    entities,
-    tiers,
-    names: new Map(),
-    subjects: entities.slice(0, local).map((each) => ({ pod: each, nets: [] })),
-    subnets: [],
-    families: [4],
-    devices: 'cali',
-    bridge: 'cni0',
-  };
-}
-
-const TRACKING = `table ip tracking {
-  chain forward {
-    type filter hook forward priority 0;
-    ct state established,related accept
-  }
-}`;
 
 /** The client’s rules are the last. */
 async function linear({ netns }: PolicyNode, size: number): Promise<void> {
@@ -211,7 +133,7 @@ async function linear({ netns }: PolicyNode, size: number): Promise<void> {
 
 await benchmark('policy', async (machine) => {
   const none = await PolicyNode.create(machine, 'none');
-  await applyRuleset(TRACKING, { netns: none.netns });
+  await none.track();
   const few = await PolicyNode.create(machine, 'few');
   await few.apply(facts(podsOf(APPS), tiersOf([oneOf(FEW)])));
   const rows: Row[] = [];

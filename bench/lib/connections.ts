@@ -15,8 +15,11 @@ const PORT = 7007;
 const WARM_UP = 300;
 const [address = '', count = '1000'] = process.argv.slice(2);
 
-if (address === 'serve') createServer((socket) => socket.destroy()).listen(PORT);
-else console.log(rate(Number(count)).toFixed(0));
+if (address === 'serve') {
+  createServer((socket) => socket.destroy()).listen(PORT, () => console.log('serving'));
+} else {
+  console.log(rate(Number(count)).toFixed(0));
+}
 
 function rate(connections: number): number {
   const peer = sockaddr(parseIp(address), PORT);

@@ -76,6 +76,21 @@ export class Machine implements AsyncDisposable {
     return child;
   }
 
+  /** Starts a server in a namespace; resolves once it has written something: that it serves. */
+  async serve(command: readonly string[], netns: string): Promise<void> {
+    if (this.#stack.disposed) throw new Error('the machine is disposed');
+    const child = withNetns(netns, () =>
+      spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', 'pipe', 'inherit'] }),
+    );
+    // iperf3 complains of any other.
+    this.#stack.defer(() => stop(child, 'SIGKILL'));
+    const ended = once(child, 'exit').then(([status]) => {
+      throw new Error(`${command.join(' ')}: ${status}`);
+    });
+    await Promise.race([once(child.stdout, 'data'), ended]);
+    child.stdout.resume();
+  }
+
   /** Runs a program in a namespace and returns its output. Throws when it fails. */
   async output(command: readonly string[], netns: string): Promise<string> {
     const child = withNetns(netns, () =>
@@ -103,6 +118,9 @@ export async function onMachine(title: string, work: (machine: Machine) => Promi
   const [load = 0] = loadavg();
   if (load > availableParallelism()) {
     console.error(`${title}: this machine is busy (load ${load.toFixed(1)}): only the ratios are meaningful`);
+  }
+  if (process.env.FLATNET_EMULATED) {
+    console.error(`${title}: this machine is emulated: only the ratios mean something`);
   }
   const machine = new Machine();
   const stopped = Promise.withResolvers<never>();

@@ -29,6 +29,7 @@ function open(): number {
 
 function serve(): never {
   sys.bind(fd, sockaddr(parseIp('0.0.0.0'), PORT));
+  console.log('serving');
   const peer = Buffer.alloc(16);
   for (;;) {
     const size = sys.recvfrom(fd, data, 0, peer);

@@ -1,10 +1,10 @@
 import { styleText } from 'node:util';
 
-/** One figure. The budget applies to the ratio if there is one, else to the value. */
+/** One figure; without a value, why there is none. The budget is for the ratio, if any, else to the value. */
 export type Row = {
   readonly what: string;
   readonly unit: string;
-  readonly value: number;
+  readonly value?: number;
   /** The value it is compared with, in the same unit. */
   readonly reference?: number;
   /** `value / reference`. */
@@ -68,7 +68,7 @@ export function print(lines: readonly (readonly string[])[], text: readonly numb
 /** Undefined where no budget is set. */
 function withinBudget({ value, ratio, budget }: Row): boolean | undefined {
   const figure = ratio ?? value;
-  if (!budget) return undefined;
+  if (!budget || figure === undefined) return undefined;
   return 'atMost' in budget ? figure <= budget.atMost : figure >= budget.atLeast;
 }
 
@@ -81,6 +81,9 @@ function budgetText(budget: Budget | undefined): string {
   if (!budget) return '';
   return 'atMost' in budget ? `≤ ${budget.atMost}` : `≥ ${budget.atLeast}`;
 }
+
+/** With commas between thousands. */
+export const number = (value: number): string => value.toLocaleString('en');
 
 export function digits(value: number | undefined): string {
   return value === undefined ? '' : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
