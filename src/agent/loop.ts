@@ -167,7 +167,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     if (this.#obstacle !== undefined) return this.#obstacle;
     const own = this.#policiesOf(pod);
     if (!own) return undefined;
-    const report = await within(ADMISSION_LIMIT, this.run(), undefined);
+    // What has come since may take long to compute, and is not about this pod's start.
+    const report = await within(ADMISSION_LIMIT, this.reconciler.run(), undefined);
     if (!report) return `its policies are not in force after ${ADMISSION_LIMIT} ms`;
     return refusal(own, report) ?? this.problem;
   }

@@ -7,7 +7,7 @@ import { DIRECTIONS, type Policy, policyText, type Rule } from './model/policy.t
  * The most that selectors may ask for in the rules of one namespace's policies for a direction, each selector
  * once: all is tried on each pod of the cluster.
  */
-export const MOST_REQUIREMENTS = 3000;
+export const MOST_REQUIREMENTS = 10_000;
 /** The most rules that log: what each of them is about is told apart, also where others decide. */
 export const MOST_LOGGING = 500;
 /**
@@ -31,8 +31,8 @@ const loads = new WeakMap<Policy, readonly Load[]>();
  * those that come, by name, after as many as it can bear.
  */
 export function excess(policies: readonly Policy[]): ReadonlyMap<Policy, string> {
-  if (excessOf(policies) === undefined) return new Map();
   const sorted = policies.toSorted((a, b) => (policyText(a) < policyText(b) ? -1 : 1));
+  if (excessOf(sorted) === undefined) return new Map();
   let [bearable, tooMany] = [0, sorted.length];
   while (bearable + 1 < tooMany) {
     const middle = (bearable + tooMany) >> 1;

@@ -5,9 +5,10 @@ import { parseIp } from '../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { collectPolicies, type Written } from '../../src/policy/collect.ts';
 import { compilePolicies } from '../../src/policy/compile/compile.ts';
-import { MOST, type Most } from '../../src/policy/compile/excess.ts';
+import type { Most } from '../../src/policy/compile/excess.ts';
 import type { PolicyFacts } from '../../src/policy/compile/facts.ts';
 import { Memory } from '../../src/policy/compile/memory.ts';
+import { MOST_REQUIREMENTS } from '../../src/policy/limits.ts';
 import type { PodEntity } from '../../src/policy/model/entity.ts';
 import { DIRECTIONS, type Tier } from '../../src/policy/model/policy.ts';
 import { TCP } from '../../src/policy/model/traffic.ts';
@@ -34,6 +35,7 @@ for (const family of [4, 6] as const) {
     steps: fc.integer({ min: 0, max: 60 }),
     elements: fc.integer({ min: 0, max: 30 }),
     kinds: fc.integer({ min: 0, max: 5 }),
+    groups: fc.integer({ min: 1, max: 20 }),
   });
   test(`IPv${family}: the tables decide as the policies in force do, where others are too much`, () => {
     const packets = fc.array(fc.tuple(address, address, flow(family)), { minLength: 1, maxLength: 30 });
@@ -104,6 +106,9 @@ const MODEST = policy('modest', [
   { from: [{ ipBlock: { cidr: '0.0.0.0/0' } }], ports: [{ port: 80 }] },
 ]);
 
+/** Smaller than the real ones, which take their time. */
+const SMALL: Most = { steps: 500_000, elements: 100_000, kinds: 1000, groups: 3000 };
+
 function compiled(written: readonly Written[], entities: readonly PodEntity[]) {
   const { tiers, problems } = collectPolicies(written);
   const own = entities.slice(0, 20);
@@ -117,7 +122,7 @@ function compiled(written: readonly Written[], entities: readonly PodEntity[]) {
     devices: 'flt',
     bridge: 'cni0',
   };
-  return { problems, ...compilePolicies(all) };
+  return { problems, ...compilePolicies(all, undefined, undefined, SMALL) };
 }
 
 /** Of whom somebody far away may open which port of pod 0, which is of the modest namespace, and of pod 1. */
@@ -137,8 +142,8 @@ test('what a namespace’s policies would make too much of for a node closes its
   const elements = [policy('greedy', times(400, notPod))];
   const everyone = policy('greedy', [{ ports: [{ port: 8443 }] }], 'everyone');
   for (const [written, problem] of [
-    [kinds, `the other ends that its rules tell apart are more than ${MOST.kinds}`],
-    [elements, `the elements that say it to the kernel are more than ${MOST.elements}`],
+    [kinds, `the other ends that its rules tell apart are more than ${SMALL.kinds}`],
+    [elements, `the elements that say it to the kernel are more than ${SMALL.elements}`],
   ] as const) {
     const found = compiled([...written, everyone, MODEST], entities);
     assert.deepEqual(found.problems, []);
@@ -180,7 +185,7 @@ test('of a namespace’s policies that are too much together, those are closed t
   });
   const selecting = policy(
     'picky',
-    times(3001, (i) => ({ from: [{ podSelector: { matchLabels: { name: `pod${i}` } } }] })),
+    times(MOST_REQUIREMENTS + 1, (i) => ({ from: [{ podSelector: { matchLabels: { name: `pod${i}` } } }] })),
   );
   const { tiers, problems } = collectPolicies([
     large('c'),
@@ -207,4 +212,75 @@ test('five thousand networks side by side, with or without a rule each, are not 
     const found = compiled([policy('modest', rules)], [pod(0, 'modest')]);
     assert.deepEqual([found.problems, found.refused], [[], []]);
   }
+});
+
+test('a node’s pods that cluster-wide policies are about, too, cost the cluster’s nothing', () => {
+  const entities = times(600, (i) => pod(i, 'greedy'));
+  const everywhere: Written = {
+    kind: 'GlobalNetworkPolicy',
+    name: 'everywhere',
+    spec: {
+      selector: 'all()',
+      ingress: times(100, (i) => ({ action: 'Allow', protocol: 'TCP', destination: { ports: [1 + i] } })),
+    },
+  };
+  const found = compiled([everywhere, policy('greedy', times(400, notPod))], entities);
+  assert.deepEqual(
+    found.refused.map(({ scope }) => scope),
+    ['greedy'],
+  );
+});
+
+test('elements are counted as often as they are laid out', () => {
+  const entities = times(20, (i) => pod(i, 'wide'));
+  const written = [
+    policy('wide', [{ ports: times(100, (i) => ({ port: 1 + 2 * i })) }]),
+    policy(
+      'wide',
+      times(200, (i) => ({ from: [{ ipBlock: { cidr: address(i) } }], ports: [{ port: 2000 + 2 * i }] })),
+      'b',
+    ),
+  ];
+  const { refused } = compiled(written, entities);
+  assert.match(refused[0]?.message ?? '', /^the elements/);
+});
+
+test('kinds that two namespaces tell apart crosswise are bounded together', () => {
+  const entities = times(20, (i) => pod(i, i % 2 ? 'a' : 'b'));
+  const crossing = (namespace: string, of: (i: number) => string): Written =>
+    policy(
+      namespace,
+      times(64, (i) => ({ from: [{ ipBlock: { cidr: of(i) } }], ports: [{ port: 1 + i }] })),
+    );
+  const rows = crossing('a', (i) => `100.${64 + i}.0.0/16`);
+  const columns = Array.from({ length: 64 }, (_, i) =>
+    times(64, (j) => ({ ipBlock: { cidr: `100.${64 + j}.${i}.0/24` } })),
+  );
+  const grid = policy(
+    'b',
+    columns.map((from, i) => ({ from, ports: [{ port: 1 + i }] })),
+  );
+  const { refused, tables } = compiled([rows, grid], entities);
+  assert.deepEqual(
+    [refused.length, refused[0]?.message.startsWith('the other ends that all rules')],
+    [1, true],
+  );
+  assert.ok(tables.every(({ chains }) => chains.length < 1000));
+});
+
+test('very many rules about one network are no more than that', () => {
+  const written = Array.from({ length: 13 }, (_, i): Written => {
+    const ingress = times(10_000, (j) => {
+      const n = i * 10_000 + j;
+      const unique = `100.64.${(n >> 8) & 255}.${n & 255}/32`;
+      return { action: 'Allow', source: { nets: ['10.0.0.0/8', unique] } };
+    });
+    return {
+      kind: 'Calico NetworkPolicy',
+      namespace: 'a',
+      name: `p${i}`,
+      spec: { selector: 'all()', ingress },
+    };
+  });
+  assert.doesNotThrow(() => compiled(written, [pod(0, 'a')]));
 });

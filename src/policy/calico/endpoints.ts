@@ -13,8 +13,8 @@ export type Condition = {
   readonly holds: (endpoint: Endpoint) => boolean;
 };
 
-/** Characters of a short comparison in a selector. */
-const COMPARISON = 8;
+/** What a selector compares with: a value, of a list each, or whether a label is there. */
+const COMPARISON = /'[^']*'|"[^"]*"|\bhas\(/g;
 
 /** Whether something is of a namespace at all, which has a name. */
 const isNamespaced: Selector = (labels) => Object.hasOwn(labels, NAME);
@@ -77,7 +77,7 @@ function condition(
     const selector = parse(written);
     return {
       text: `${text} ${JSON.stringify(written)}`,
-      size: Math.ceil(written.length / COMPARISON),
+      size: written.match(COMPARISON)?.length ?? 1,
       holds: (endpoint) => selector(seenOf(endpoint)[of]),
     };
   });

@@ -13,6 +13,7 @@ import {
   WITH_PORTS,
 } from '../model/traffic.ts';
 import { CellSet, Cells } from './cells.ts';
+import { portText } from './identities.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
 import { ALL_PORTS, complement, intersection, joined, type Segment } from './segments.ts';
 
@@ -162,23 +163,56 @@ function joinedByKey(segments: readonly Segment<Outcome>[]): readonly Segment<Ou
 /** The protocols that rules name, and those with ports, or messages, where they name none beside these. */
 function protocolsOf(rules: readonly RuleOf[]): ReadonlySet<number> {
   const protocols = new Set<number>();
-  for (const { rule } of rules) {
-    for (const { protocol, notProtocol, ports, notPorts, icmp, notIcmp } of rule.traffic ?? []) {
-      if (notProtocol !== undefined) protocols.add(notProtocol);
-      if (protocol !== undefined) protocols.add(protocol);
-      else {
-        if (ports ?? notPorts) for (const each of WITH_PORTS) protocols.add(each);
-        if (icmp ?? notIcmp) for (const each of [ICMP, ICMPV6]) protocols.add(each);
-      }
+  for (const { rule } of rules)
+    if (rule.traffic) for (const each of knownOf(rule, rule.traffic).protocols) protocols.add(each);
+  return protocols;
+}
+
+function protocolsIn(traffic: readonly Traffic[]): ReadonlySet<number> {
+  const protocols = new Set<number>();
+  for (const { protocol, notProtocol, ports, notPorts, icmp, notIcmp } of traffic) {
+    if (notProtocol !== undefined) protocols.add(notProtocol);
+    if (protocol !== undefined) protocols.add(protocol);
+    else {
+      if (ports ?? notPorts) for (const each of WITH_PORTS) protocols.add(each);
+      if (icmp ?? notIcmp) for (const each of [ICMP, ICMPV6]) protocols.add(each);
     }
   }
   return protocols;
 }
 
-/** The ports of a protocol that a rule matches, sorted and disjoint. */
-function rangesOf({ traffic }: Rule, protocol: number, question: Question): readonly PortRange[] {
+/** The ports of a protocol that a rule matches, sorted and disjoint. Found once: rules may list thousands. */
+function rangesOf(rule: Rule, protocol: number, question: Question): readonly PortRange[] {
+  const { traffic } = rule;
   if (traffic === undefined) return [ALL_PORTS];
-  return mergedRanges(traffic.flatMap((each) => rangesOfOne(each, protocol, question)));
+  const { direction, own, peer, family } = question;
+  const { namesPorts, ranges } = knownOf(rule, traffic);
+  const named = namesPorts ? (direction === 'egress' ? peer.ports : own.ports).map(portText).sort() : [];
+  const key = [protocol, family, ...named].join(' ');
+  const known =
+    ranges.get(key) ?? mergedRanges(traffic.flatMap((each) => rangesOfOne(each, protocol, question)));
+  ranges.set(key, known);
+  return known;
+}
+
+type KnownTraffic = {
+  readonly protocols: ReadonlySet<number>;
+  readonly namesPorts: boolean;
+  readonly ranges: Map<string, readonly PortRange[]>;
+};
+
+const KNOWN = new WeakMap<Rule, KnownTraffic>();
+
+function knownOf(rule: Rule, traffic: readonly Traffic[]): KnownTraffic {
+  const known = KNOWN.get(rule) ?? {
+    protocols: protocolsIn(traffic),
+    namesPorts: traffic.some(({ ports, notPorts }) =>
+      [ports, notPorts].some((each) => each !== undefined && each.names.length > 0),
+    ),
+    ranges: new Map(),
+  };
+  KNOWN.set(rule, known);
+  return known;
 }
 
 function rangesOfOne(traffic: Traffic, protocol: number, question: Question): readonly PortRange[] {

@@ -6,8 +6,8 @@ export type Scope = string | undefined;
 export type Share = { readonly scope: Scope; readonly count: number; readonly key: string };
 
 /**
- * The most that the policies of one scope may take in each direction: so a node computes it in a second or
- * two, and its kernel can hold it.
+ * The most that the policies of one scope may take in each direction: so a node computes it in seconds, and
+ * its agent and its kernel can hold it.
  */
 export type Most = {
   /**
@@ -19,13 +19,15 @@ export type Most = {
   readonly elements: number;
   /** Kinds of other ends: each is a chain with sets, and an element for each pod with rules about all. */
   readonly kinds: number;
+  /** Kinds of other ends to all scopes together: of those of one for each of another's. */
+  readonly groups: number;
   /** Scopes that are closed already, and so say nothing more than that. */
   readonly closed?: ReadonlySet<Scope>;
 };
 
-type What = Exclude<keyof Most, 'closed'>;
+type What = Exclude<keyof Most, 'closed' | 'groups'>;
 
-export const MOST: Most = { steps: 500_000, elements: 100_000, kinds: 1000 };
+export const MOST: Most = { steps: 2_000_000, elements: 500_000, kinds: 8192, groups: 16_384 };
 
 const WHAT = {
   steps: 'its rules about other ends, and what they decide,',

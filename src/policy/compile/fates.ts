@@ -1,6 +1,6 @@
 import type { Family } from '../../ip/address.ts';
 import { policyText, type Rule } from '../model/policy.ts';
-import type { Decisions } from './decisions.ts';
+import type { Decisions, Weighed } from './decisions.ts';
 import type { Effect } from './effects.ts';
 import { type Most, type Scope, Tally } from './excess.ts';
 import { spread } from './lane.ts';
@@ -22,6 +22,8 @@ export class Fates {
   readonly #families: readonly Family[];
   readonly #byRule = new Map<Rule, number[]>();
   readonly #numbers = new Map<Decisions, number>();
+  /** How many elements say decisions for one address. */
+  readonly #spreads = new Map<Decisions, number>();
   readonly #byText = new Map<string, number>();
   readonly #kinds = new Map<Scope, Set<string>>();
   readonly #tallies: Readonly<Record<'steps' | 'elements' | 'kinds', Tally>>;
@@ -48,15 +50,31 @@ export class Fates {
    */
   of(effect: Effect): string {
     const texts = new Map<Scope, string>();
+    const elements = new Map<Scope, number>();
     for (const i of this.#concernedBy(effect)) {
       const own = this.#classes[i];
       if (!own) continue;
-      const { scope } = own.one;
-      const fates = this.#families.map((family) => this.#numberOf(own, family, effect)).join(' ');
-      texts.set(scope, `${texts.get(scope) ?? ''}${i} ${fates},`);
+      const { one, count } = own;
+      let [text, laidOut] = [texts.get(one.scope) ?? '', elements.get(one.scope) ?? 0];
+      text += `${i}`;
+      for (const family of this.#families) {
+        const decisions = one.decisions(family, effect);
+        text += ` ${this.#numberOf(one.scope, decisions)}`;
+        laidOut += count[family] * (this.#spreads.get(decisions) ?? 0);
+      }
+      texts.set(one.scope, `${text},`);
+      elements.set(one.scope, laidOut);
     }
-    for (const [scope, text] of texts) this.#countKind(scope, text);
+    for (const [scope, text] of texts) this.#countKind(scope, text, elements.get(scope) ?? 0);
     return [...texts.values()].join('');
+  }
+
+  /** Of all scopes but these, the one that tells the most kinds apart. Undefined: none does. */
+  greediest(closed: ReadonlySet<Scope>): { readonly scope: Scope } | undefined {
+    return [...this.#kinds]
+      .map(([scope, { size }]) => ({ scope, size }))
+      .filter(({ scope, size }) => size > 1 && !closed.has(scope))
+      .sort((a, b) => b.size - a.size || (`${a.scope}` < `${b.scope}` ? -1 : 1))[0];
   }
 
   /** Places of classes, in order. */
@@ -67,20 +85,21 @@ export class Fates {
     return [...found].sort((a, b) => a - b);
   }
 
-  #countKind(scope: Scope, text: string): void {
+  /** What is laid out for a kind: its chain's elements for the scope's pods. */
+  #countKind(scope: Scope, text: string, elements: number): void {
     const kinds = this.#kinds.get(scope) ?? new Set();
     this.#kinds.set(scope, kinds);
     if (kinds.has(text)) return;
     kinds.add(text);
     this.#tallies.kinds.add(scope, 1);
+    this.#tallies.elements.add(scope, elements);
   }
 
-  #numberOf({ one, count }: Own, family: Family, effect: Effect): number {
-    const decisions = one.decisions(family, effect);
+  #numberOf(scope: Scope, decisions: Weighed): number {
     const known = this.#numbers.get(decisions);
     if (known !== undefined) return known;
-    this.#tallies.steps.add(one.scope, decisions.steps);
-    this.#tallies.elements.add(one.scope, count[family] * spread(decisions, false).length);
+    this.#tallies.steps.add(scope, decisions.steps);
+    this.#spreads.set(decisions, spread(decisions, false).length);
     const text = decisionsText(decisions);
     const number = this.#byText.get(text) ?? this.#byText.size;
     this.#byText.set(text, number);

@@ -1,5 +1,5 @@
 import type { Effect } from './effects.ts';
-import type { Most } from './excess.ts';
+import { Excess, type Most } from './excess.ts';
 import { type Deciding, Fates } from './fates.ts';
 
 /** So many identities are kept apart by the rules that decide about them, so that each rule is counted. */
@@ -19,6 +19,9 @@ export function grouping(
   return (all) => {
     const fates = new Fates(deciding, most);
     const byFate = Map.groupBy(all, (each) => fates.of(each));
+    const what = `the other ends that all rules tell apart are more than ${most.groups}, and most of them its`;
+    const greediest = fates.greediest(most.closed ?? new Set());
+    if (byFate.size > most.groups && greediest) throw new Excess(greediest.scope, what);
     if (all.size <= mostApart) return (one) => one;
     const groups = new Map<Effect, Effect>();
     for (const members of byFate.values()) {

@@ -140,9 +140,9 @@ export class Identities<T extends { readonly key: string }> {
     const texts = new Map<Cidr, string[]>();
     const add = (nets: readonly Cidr[], more: readonly string[]): void => {
       for (const net of more.length > 0 ? nets : []) {
-        const known = texts.get(net);
-        if (known) known.push(...more);
-        else texts.set(net, [...more]);
+        const known = texts.get(net) ?? [];
+        texts.set(net, known);
+        for (const text of more) known.push(text);
       }
     };
     for (const matcher of this.#questions.matchers.values())

@@ -14,7 +14,10 @@ type Placed = RuleOf & { readonly tierIndex: number; readonly place: number };
 
 /** Pods that the same policies are about, and that are the same to their rules: they share decisions. */
 export class PodClass {
-  /** Whose policies have the most rules about them. */
+  /**
+   * The namespace whose policies are about them, if any are: it is theirs, and what the cluster's policies
+   * mean for others must not depend on it.
+   */
   readonly scope: Scope;
   /** Whether they may have no connections but those that policies allow. */
   readonly isIsolated: boolean;
@@ -43,8 +46,8 @@ export class PodClass {
         ),
       )
       .map((each, place) => ({ ...each, place }));
-    const scopes = [...Map.groupBy(rules, ({ policy }) => policy.namespace)];
-    [[this.scope] = [undefined]] = scopes.toSorted(([, a], [, b]) => b.length - a.length);
+    const policies = selected.flatMap((each) => each.policies);
+    this.scope = policies.find(({ namespace }) => namespace !== undefined)?.namespace;
     const holding = rules.filter(({ rule }) => rule.own === undefined || is(rule.own, own.are));
     this.#always = holding.filter(({ rule }) => rule.peers === undefined);
     this.#byRule = Map.groupBy(holding, ({ rule }) => rule);

@@ -53,8 +53,13 @@ function divide(family: Family, nets: ReadonlyMap<Cidr, readonly string[]>): Par
   };
   for (const [net, texts] of nets) {
     if (familyOf(net) !== family) continue;
-    at(ipToBigInt(addressOf(net))).begin.push(...texts);
-    at(ipToBigInt(lastIp(net)) + 1n).end.push(...texts);
+    const { begin } = at(ipToBigInt(addressOf(net)));
+    const { end } = at(ipToBigInt(lastIp(net)) + 1n);
+    // There may be more than a call may have arguments.
+    for (const text of texts) {
+      begin.push(text);
+      end.push(text);
+    }
   }
   const sorted = [...steps].toSorted(([a], [b]) => (a < b ? -1 : 1));
   // Networks of one condition may lie in each other.

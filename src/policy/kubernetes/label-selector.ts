@@ -34,10 +34,14 @@ export function readLabelSelector(fields: Fields): LabelSelector {
   ];
   fields.refuseUnread();
   if (requirements.length === 0) return EVERYTHING;
+  const different = [...new Map(requirements.map((each) => [each.text, each])).values()];
   return {
-    text: [...new Set(requirements.map(({ text }) => text))].sort().join(', '),
-    size: requirements.length,
-    selects: (labels) => requirements.every(({ holds }) => holds(labels)),
+    text: different
+      .map(({ text }) => text)
+      .sort()
+      .join(', '),
+    size: different.length,
+    selects: (labels) => different.every(({ holds }) => holds(labels)),
   };
 }
 

@@ -10,6 +10,8 @@ import { SERVICE_ACCOUNTS } from './policy-kinds.ts';
 const LOOK = 1000;
 /** The most accounts that are asked for in a look. */
 const MOST = 20;
+/** Milliseconds until an account that is there, but that no watch has told of, is asked for again. */
+const PATIENCE = 30_000;
 
 export type MissingAccountsOptions = {
   readonly client: KubernetesClient;
@@ -29,12 +31,16 @@ export class MissingAccounts {
   /** Until `signal` aborts. */
   async run(signal: AbortSignal, changed: () => void): Promise<void> {
     let before: ReadonlySet<string> = new Set();
+    const asked = new Map<string, number>();
     while (await pause(LOOK, signal)) {
       const { lacking } = this.#accounts;
       const late = lacking.filter((each) => before.has(idOf(each)));
       before = new Set(lacking.map(idOf));
-      const byAccount = [...Map.groupBy(late, accountOf).values()].slice(0, MOST);
-      for (const pods of byAccount) {
+      const now = performance.now();
+      for (const [account, until] of asked) if (until <= now) asked.delete(account);
+      const due = [...Map.groupBy(late, accountOf)].filter(([account]) => !asked.has(account)).slice(0, MOST);
+      for (const [account, pods] of due) {
+        asked.set(account, now + PATIENCE);
         if (!(await this.#isGone(pods, signal))) continue;
         for (const pod of pods) this.#accounts.isGone(pod);
         changed();
