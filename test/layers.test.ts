@@ -105,7 +105,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'agent/api': 'companions/companion.ts',
   'agent/policy':
     'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/explain policy/flows policy/model policy/names policy/node policy/observe state',
-  'agent/flows': 'cluster host-ports ip linux policy/compile policy/flows policy/model state',
+  'agent/flows': 'cluster host-ports ip linux policy/compile policy/flows policy/model policy/node state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',
   // What a takeover means for what was found on a node.

@@ -15,6 +15,7 @@ import { tableOf } from '../../policy/compile/table.ts';
 import { type Connection, isDenied } from '../../policy/compile/verdicts.ts';
 import { losses } from '../../policy/flows/losses.ts';
 import { hasPorts } from '../../policy/model/traffic.ts';
+import { judgesConnections } from '../../policy/node/contributions.ts';
 import { excerpt, type Problem, warning } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
 import type { Report } from '../../state/reporter.ts';
@@ -141,7 +142,7 @@ export class Cut extends EventEmitter<{ looked: [] }> {
       await this.#end(due, this.#leaving);
       this.#leaving = new Set();
       // What the kernel refuses of one pod must not keep others' connections; this pod's may come anew.
-      const missing = undone.find(({ owner }) => owner?.part === 'policy');
+      const missing = undone.find(({ owner }) => owner && judgesConnections(owner));
       if (missing) throw new FlatnetError(missing.reason, { code: 'NFTABLES' });
     } catch (error) {
       this.#due = new Set([...this.#due, ...due]);

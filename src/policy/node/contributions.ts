@@ -70,6 +70,7 @@ export class PolicyPart {
   #directory: readonly Contribution[] = [];
   #tables: Contribution | undefined;
   #observation: Contribution | undefined;
+  #multicast: Contribution | undefined;
   #pods = new WeakMap<LocalPod, Contribution>();
 
   of(
@@ -101,14 +102,18 @@ export class PolicyPart {
     const isBridged = (pod: LocalPod): boolean => isOnBridge(pod, node.bridge);
     const bridged = new Map([...subjects].filter(([pod]) => isBridged(pod)));
     const closed = closedPods(bridged, compiled.verdicts.ingress);
-    const multicast = pods.some(isBridged) ? [multicastTable] : [];
     this.#tables = reuse(this.#tables, {
       owner: { part: 'policy', name: 'this node' },
-      items: [...tables, ...(cuts ? node.families.map(endedTable) : []), ...multicast],
+      items: [...tables, ...(cuts ? node.families.map(endedTable) : [])],
       warnings: [],
     });
-    const ofWaiting = waiting.filter(isBridged).flatMap(closedPort);
-    this.#directory = divide([...directory, ...ofWaiting]).map((items, i) =>
+    const toNobody = [...closed, ...waiting.filter(isBridged)];
+    this.#multicast = reuse(this.#multicast, {
+      owner: { part: 'policy', name: 'multicast on the bridge', id: MULTICAST },
+      items: pods.some(isBridged) ? [multicastTable, ...toNobody.flatMap(closedPort)] : [],
+      warnings: [],
+    });
+    this.#directory = divide(directory).map((items, i) =>
       reuse(this.#directory[i], {
         owner: { part: 'policy', name: 'who is who', id: `${i}` },
         items,
@@ -116,8 +121,7 @@ export class PolicyPart {
       }),
     );
     const own = [...subjects].map(([pod, { pod: entity }]) => {
-      const own = compiled.pods.get(entity)?.items ?? [];
-      const items = closed.has(pod) ? [...own, ...closedPort(pod)] : own;
+      const items = compiled.pods.get(entity)?.items ?? [];
       const made = reuse(this.#pods.get(pod), {
         owner: { part: 'policy', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
         items,
@@ -141,7 +145,7 @@ export class PolicyPart {
     });
     this.#staged = staged && reuse(this.#staged, stagedContribution(staged));
     const others = this.#staged ? [this.#observation, this.#staged] : [this.#observation];
-    const contributions = [this.#tables, ...this.#directory, ...own, ...others];
+    const contributions = [this.#tables, this.#multicast, ...this.#directory, ...own, ...others];
     return {
       contributions,
       waiting,
@@ -157,11 +161,18 @@ export class PolicyPart {
   }
 }
 
-/** With an id, so that the node takes pods also where the kernel refuses it: nothing is enforced by it. */
+/** Ids, so that the node takes pods also where the kernel refuses these: no connection is judged by them. */
+const [STAGED, MULTICAST] = ['staged', 'multicast'];
+
+/** Whether connections are judged by what an owner contributes. */
+export function judgesConnections({ part, id }: Contribution['owner']): boolean {
+  return part === 'policy' && id !== STAGED && id !== MULTICAST;
+}
+
 function stagedContribution({ tables, directory, pods }: CompiledStaged): Contribution {
   const counting = [...pods.values()].flatMap((all) => all.map(({ item }) => item));
   const items = [...tables, ...directory, ...counting];
-  return { owner: { part: 'policy', name: 'staged policies', id: 'staged' }, items, warnings: [] };
+  return { owner: { part: 'policy', name: 'staged policies', id: STAGED }, items, warnings: [] };
 }
 
 function divide(items: readonly NftElementItem[]): readonly NftElementItem[][] {
