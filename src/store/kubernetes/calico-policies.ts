@@ -21,6 +21,8 @@ export class CalicoPolicies {
   readonly #options: Options;
   readonly #looks: Looks;
   #shown: CalicoSource | undefined;
+  /** Whether no more is followed of what is shown: its objects have moved, and go. */
+  #isLeft = false;
   /** What is to take its place once all of it is known. */
   #next: CalicoSource | undefined;
   /** Since when, by `performance.now()`, Calico's objects have seemed to be elsewhere. */
@@ -97,7 +99,7 @@ export class CalicoPolicies {
   }
 
   #follow({ version, isMigrated }: CalicoVersion, signal: AbortSignal, changed: () => void): void {
-    if (version === this.#shown?.version) {
+    if (version === this.#shown?.version && !this.#isLeft) {
       this.#movedSince = undefined;
       this.#next?.end();
       this.#next = undefined;
@@ -112,18 +114,28 @@ export class CalicoPolicies {
     if (!isCertain && now - this.#movedSince < (this.#shown ? later : soon)) return;
     this.#movedSince = undefined;
     const source = new CalicoSource(version, this.#options);
-    if (this.#shown) this.#next = source;
-    else this.#shown = source;
+    if (this.#shown) {
+      this.#next?.end();
+      this.#next = source;
+      // Until the others are known, which may take long, their objects' end must open nothing.
+      if (isMigrated) this.#leave(this.#shown);
+    } else this.#shown = source;
     source.run(signal, () => {
       if (source === this.#next && source.isKnown) this.#replace(source);
       if (source === this.#shown) changed();
     });
   }
 
+  #leave(shown: CalicoSource): void {
+    shown.end();
+    this.#isLeft = true;
+  }
+
   /** All at once: what is in one place goes with nothing that is in the other. */
   #replace(source: CalicoSource): void {
     this.#shown?.end();
     this.#shown = source;
+    this.#isLeft = false;
     this.#next = undefined;
     const { log } = this.#options;
     log.info({ from: apiVersionOf(source.version) }, 'Calico’s policies are read elsewhere now');

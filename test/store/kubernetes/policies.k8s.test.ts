@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, type TestContext, test } from 'node:test';
+import { pause } from '../../../src/async/pause.ts';
 import { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
 import { servedKinds } from '../../../src/kubernetes/api/discovery.ts';
+import type { Json } from '../../../src/kubernetes/api/object.ts';
 import type { ResourceType } from '../../../src/kubernetes/api/resource.ts';
 import { SILENT } from '../../../src/log.ts';
 import { policyText } from '../../../src/policy/model/policy.ts';
@@ -43,6 +45,15 @@ const MIGRATIONS: ResourceType = {
   namespaced: false,
 };
 const LOOKS = [200, 2000] as const;
+
+/** As an earlier release had it, which knew no newer definitions. */
+function withoutNewer(manifest: Json): Json {
+  if (manifest.kind !== 'ClusterRole') return manifest;
+  const rules = (manifest.rules as readonly { readonly apiGroups: readonly string[] }[])
+    .map((rule) => ({ ...rule, apiGroups: rule.apiGroups.filter((group) => group !== 'projectcalico.org') }))
+    .filter(({ apiGroups }) => apiGroups.length > 0);
+  return { ...manifest, rules };
+}
 
 const nameOf = ({ plural, group }: ResourceType): string => `${plural}.${group}`;
 
@@ -218,6 +229,29 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
     );
     assert.deepEqual([...seen].toSorted(), ['new', 'new,newest', 'old'], 'no view lacked them, or had both');
     await undefine(admin, newer);
+  });
+
+  test('a migration to what the agent must not read opens nothing when the older objects go', async (t) => {
+    const [older, newer] = [kindsOf(CALICO_V1), kindsOf(CALICO_V3)];
+    assert.ok(GLOBAL && NETWORK_POLICIES);
+    for (const each of [older, newer, [MIGRATIONS]]) await define(admin, each);
+    await allowPolicies(admin, withoutNewer);
+    await admin.create(GLOBAL, { metadata: { name: 'first' }, spec: {} });
+    await admin.create(GLOBAL, { metadata: { name: 'second' }, spec: {} });
+    const { feed, view } = watch(t, await agentToken(admin));
+    await eventually(() => policiesOf(view()).length === 2);
+    const options = { fieldManager: 'test', force: true };
+    const migrated = { metadata: { name: 'v1-to-v3' }, status: { phase: 'Converged' } };
+    await admin.apply(MIGRATIONS, migrated, options);
+    await eventually(() => feed.problems.some(({ cause }) => /cannot list/.test(cause ?? '')), 30_000);
+    await admin.delete(GLOBAL, { name: 'first' });
+    await undefine(admin, older);
+    // Long enough for a watch, and for several looks, to tell.
+    for (let i = 0; i < 20; i++) {
+      assert.equal(policiesOf(view()).length, 2);
+      await pause(200);
+    }
+    for (const each of [newer, [MIGRATIONS]]) await undefine(admin, each);
   });
 
   test('what the server has and the agent must not read is no absence', async (t) => {
