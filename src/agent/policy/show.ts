@@ -1,4 +1,4 @@
-import { podTitle } from '../../cluster/node.ts';
+import { type LocalPod, podTitle } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
 import { countedItems } from '../../policy/observe/counts.ts';
@@ -15,8 +15,7 @@ export async function showPolicies(
 ): Promise<readonly InForce[]> {
   if (!policies) throw noPolicies();
   const { subjects, waiting, compiled, staged, cluster } = policies;
-  if (waiting.some((each) => podTitle(each) === pod))
-    throw notFound('nobody knows yet which policies are about it', pod, 'look for its Pod object');
+  refuseWaiting(waiting, pod);
   const own = [...subjects].filter(([local]) => podTitle(local) === pod);
   if (own.length === 0)
     throw notFound('is no pod of this node', pod, 'write NAMESPACE/NAME, as flatnet status does');
@@ -29,6 +28,13 @@ export async function showPolicies(
     shown.push(inForce(cluster.tiers, subject.pod, cluster.names, { decided, differing }, counters));
   }
   return shown;
+}
+
+/** Throws NOT_FOUND for a pod, by name or address, to which and from which nothing passes yet. */
+export function refuseWaiting(waiting: readonly LocalPod[], pod: string): void {
+  const isIt = (each: LocalPod): boolean => podTitle(each) === pod || each.addresses.some((ip) => ip === pod);
+  if (waiting.some(isIt))
+    throw notFound('nobody knows yet which policies are about it', pod, 'look for its Pod object');
 }
 
 export function noPolicies(): FlatnetError {

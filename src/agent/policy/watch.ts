@@ -8,7 +8,7 @@ import type { Change } from '../../state/item.ts';
 import { type PolicyFigures, policyFigures } from './figures.ts';
 import type { PolicyLog } from './log.ts';
 import type { RecentFlows } from './recent.ts';
-import { noPolicies, showPolicies } from './show.ts';
+import { noPolicies, refuseWaiting, showPolicies } from './show.ts';
 
 /** What is in force for a pod, and since when that is counted. */
 export type PoliciesShown = {
@@ -100,10 +100,15 @@ export class PolicyWatch {
     return { interfaces, offload: this.#offload(), ...(written !== undefined && { written }) };
   }
 
-  /** By what is in force now. Throws NOT_FOUND if no policies are, and CONFIG_INVALID for the question. */
+  /**
+   * By what is in force now. Throws NOT_FOUND if no policies are, or nobody knows yet which are about an end,
+   * and CONFIG_INVALID for the question.
+   */
   explain(question: Question): Explanation {
     const policies = this.#node();
     if (!policies) throw noPolicies();
+    for (const end of [question.from, question.to])
+      refuseWaiting(policies.waiting, /[/.:]/.test(end) ? end : `default/${end}`);
     return answer(policies.cluster, question);
   }
 
