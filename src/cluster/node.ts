@@ -127,6 +127,11 @@ export function podTitle(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId
   return podName(pod) ?? pod.containerId;
 }
 
+/** The title of a pod by what a user wrote: `NAMESPACE/NAME`, or `NAME` in the namespace default. */
+export function titleNamed(text: string): string {
+  return text.includes('/') ? text : `default/${text}`;
+}
+
 /**
  * Whether a pod is on our bridge, of that name: a chained plugin's pods are its own business, and so are
  * other bridges.

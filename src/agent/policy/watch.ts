@@ -1,4 +1,6 @@
+import { titleNamed } from '../../cluster/node.ts';
 import { messageOf } from '../../error.ts';
+import { isIp } from '../../ip/address.ts';
 import type { Explanation } from '../../policy/explain/explain.ts';
 import { answer, type Question } from '../../policy/explain/question.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
@@ -108,7 +110,7 @@ export class PolicyWatch {
     const policies = this.#node();
     if (!policies) throw noPolicies();
     for (const end of [question.from, question.to])
-      refuseWaiting(policies.waiting, /[/.:]/.test(end) ? end : `default/${end}`);
+      refuseWaiting(policies.waiting, isIp(end) ? end : titleNamed(end));
     return answer(policies.cluster, question);
   }
 

@@ -1,5 +1,6 @@
 import type { FlowsShown } from '../../agent/policy/watch.ts';
 import { pause } from '../../async/pause.ts';
+import { titleNamed } from '../../cluster/node.ts';
 import type { FlowEnd, LoggedFlow } from '../../policy/observe/logged.ts';
 import { timeText } from '../../problem.ts';
 import { type AgentSocketOptions, agentSocketOptions, askSelected } from '../shared/agent-socket.ts';
@@ -33,7 +34,7 @@ export const command = agentSocketOptions(
 
 function ofPod(shown: FlowsShown, pod: string | undefined): FlowsShown {
   if (pod === undefined) return shown;
-  const name = pod.includes('/') ? pod : `default/${pod}`;
+  const name = titleNamed(pod);
   return { ...shown, flows: shown.flows.filter(({ from, to }) => from.pod === name || to.pod === name) };
 }
 

@@ -1,4 +1,5 @@
 import type { PoliciesShown } from '../../agent/policy/watch.ts';
+import { titleNamed } from '../../cluster/node.ts';
 import type { DirectionInForce, InForce } from '../../policy/observe/in-force.ts';
 import { timeText } from '../../problem.ts';
 import { type AgentSocketOptions, agentSocketOptions, askSelected } from '../shared/agent-socket.ts';
@@ -13,7 +14,7 @@ export const command = agentSocketOptions(
 )
   .argument('<pod>', 'NAMESPACE/NAME, or a pod in the namespace default')
   .action(async (pod: string, options: AgentSocketOptions) => {
-    const name = pod.includes('/') ? pod : `default/${pod}`;
+    const name = titleNamed(pod);
     print(await askSelected(options, { op: 'policies', pod: name }), options.json, describe);
   });
 

@@ -1,3 +1,4 @@
+import { titleNamed } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import { FAMILIES, type Family, familyOf, type Ip, isIp, parseIp } from '../../ip/address.ts';
 import type { Entity, PodEntity } from '../model/entity.ts';
@@ -35,8 +36,8 @@ export function endOf(text: string, entities: readonly Entity[]): End {
     const pod = pods.find(({ addresses }) => addresses.includes(ip));
     return { ip, ...(pod && { pod }) };
   }
-  const [namespace, name] = text.includes('/') ? text.split('/') : ['default', text];
-  const pod = pods.find((each) => each.namespace === namespace && each.name === name);
+  const title = titleNamed(text);
+  const pod = pods.find(({ namespace, name }) => `${namespace}/${name}` === title);
   const [ip] = pod?.addresses ?? [];
   if (pod && ip) return { ip, pod };
   const [standIn] = STAND_INS;
