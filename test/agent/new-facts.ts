@@ -1,10 +1,11 @@
 import { Facts } from '../../src/agent/facts.ts';
 import { DEFAULT_PATHS } from '../../src/agent/options.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
-import { type IpPool, NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { ClusterView } from '../../src/store/ports/feed.ts';
 import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
+import { pool } from '../ipam/blocks/plan.ts';
 
 /** Of a node that knows nothing yet. */
 export function newFacts(): Facts {
@@ -16,17 +17,7 @@ export function newFacts(): Facts {
   );
 }
 
-const POOL: IpPool = {
-  name: 'pool',
-  cidr: parseCidr('10.0.0.0/16'),
-  blockSize: 26,
-  ipipMode: 'Never',
-  natOutgoing: true,
-  disabled: false,
-  disableBgpExport: false,
-  nodeSelector: 'all()',
-  assignmentMode: 'Automatic',
-};
+const POOL = pool('pool', '10.0.0.0/16', 26);
 
 /** A cluster of one node, with these blocks. */
 export function view(...blocks: string[]): ClusterView {
