@@ -63,7 +63,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'policy/kubernetes': 'cluster ip policy/model',
   'policy/calico': 'cluster ip policy/kubernetes policy/model',
   'policy/compile': 'cluster ip linux/nftables/values policy/model state',
-  'policy/explain': 'ip policy/model',
+  'policy/explain': 'cluster ip policy/model',
   // What they have done, by names.
   'policy/observe': 'cluster ip policy/compile policy/explain policy/model policy/names state',
   // What domain names stand for, from the answers of trusted resolvers.

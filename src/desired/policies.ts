@@ -56,13 +56,13 @@ export function policyPart(
     resolvers: network.policy.resolvers,
     cuts: network.policy.onChange === 'cut',
   });
-  const { contributions, waiting, refused, uncounted } = node;
+  const { contributions, waiting, compiled, uncounted } = node;
   return {
     node,
     contributions: [...settings, ...contributions],
     warnings: [
       ...policies.problems.map(unreadable),
-      ...refused.map(excessive),
+      ...compiled.refused.map(excessive),
       ...(uncounted === undefined ? [] : [notCounted(uncounted)]),
       ...(waiting.length > 0 ? [unknown(waiting)] : []),
     ],
@@ -86,7 +86,7 @@ function unreadable({ policy, problem, closes }: PolicyView['problems'][number])
   };
 }
 
-function excessive({ scope, message }: NodePolicies['refused'][number]): Problem {
+function excessive({ scope, message }: NodePolicies['compiled']['refused'][number]): Problem {
   const whose =
     scope === undefined ? 'the policies of the whole cluster' : `the policies of namespace ${scope}`;
   return {

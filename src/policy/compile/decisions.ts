@@ -13,7 +13,7 @@ import {
   WITH_PORTS,
 } from '../model/traffic.ts';
 import { CellSet, Cells } from './cells.ts';
-import { portText } from './identities.ts';
+import { portTexts } from './identities.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
 import { ALL_PORTS, complement, intersection, joined, type Segment } from './segments.ts';
 
@@ -187,7 +187,7 @@ function rangesOf(rule: Rule, protocol: number, question: Question): readonly Po
   if (traffic === undefined) return [ALL_PORTS];
   const { direction, own, peer, family } = question;
   const { namesPorts, ranges } = knownOf(rule, traffic);
-  const named = namesPorts ? (direction === 'egress' ? peer.ports : own.ports).map(portText).sort() : [];
+  const named = namesPorts ? portTexts(direction === 'egress' ? peer.ports : own.ports) : [];
   const key = [protocol, family, ...named].join(' ');
   const known =
     ranges.get(key) ?? mergedRanges(traffic.flatMap((each) => rangesOfOne(each, protocol, question)));

@@ -1,6 +1,6 @@
 import { type Direction, type Peer, policyText, type Rule, type Tier } from '../model/policy.ts';
 import type { Scope, Share } from './excess.ts';
-import { portText, type Traits } from './identities.ts';
+import { portTexts, type Traits } from './identities.ts';
 
 /**
  * What an address is to the rules: those of whose peers it is one, and which ports its names stand for.
@@ -59,7 +59,7 @@ export class Effects {
     this.#unconditional.forEach(look);
     for (const text of are) this.#byText.get(text)?.forEach(look);
     const texts = [...rules].map((rule) => this.#texts.get(rule) ?? '');
-    const key = [...texts.sort(), ...ports.map(portText).sort()].join('\n');
+    const key = [...texts.sort(), ...portTexts(ports)].join('\n');
     return { key, rules, ports, shares: this.#shares(rules) };
   }
 

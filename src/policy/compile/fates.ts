@@ -1,4 +1,4 @@
-import type { Family } from '../../ip/address.ts';
+import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { policyText, type Rule } from '../model/policy.ts';
 import type { Decisions, Weighed } from './decisions.ts';
 import type { Effect } from './effects.ts';
@@ -14,6 +14,9 @@ export type Deciding = {
   readonly families: readonly Family[];
 };
 
+/** Decisions by a number, the same for the same, and how many elements say them for one address. */
+type Numbered = { readonly number: number; readonly elements: number };
+
 type Own = { readonly one: PodClass; readonly count: Readonly<Record<Family, number>> };
 
 /** What becomes of connections with addresses, and whether that is too much for a node. */
@@ -21,9 +24,7 @@ export class Fates {
   readonly #classes: readonly Own[];
   readonly #families: readonly Family[];
   readonly #byRule = new Map<Rule, number[]>();
-  readonly #numbers = new Map<Decisions, number>();
-  /** How many elements say decisions for one address. */
-  readonly #spreads = new Map<Decisions, number>();
+  readonly #known = new Map<Decisions, Numbered>();
   readonly #byText = new Map<string, number>();
   readonly #kinds = new Map<Scope, Set<string>>();
   readonly #tallies: Readonly<Record<'steps' | 'elements' | 'kinds', Tally>>;
@@ -50,22 +51,23 @@ export class Fates {
    */
   of(effect: Effect): string {
     const texts = new Map<Scope, string>();
-    const elements = new Map<Scope, number>();
+    const laidOutFor = new Map<Scope, number>();
     for (const i of this.#concernedBy(effect)) {
       const own = this.#classes[i];
       if (!own) continue;
       const { one, count } = own;
-      let [text, laidOut] = [texts.get(one.scope) ?? '', elements.get(one.scope) ?? 0];
+      let [text, laidOut] = [texts.get(one.scope) ?? '', laidOutFor.get(one.scope) ?? 0];
       text += `${i}`;
       for (const family of this.#families) {
         const decisions = one.decisions(family, effect);
-        text += ` ${this.#numberOf(one.scope, decisions)}`;
-        laidOut += count[family] * (this.#spreads.get(decisions) ?? 0);
+        const { number, elements } = this.#numbered(one.scope, decisions);
+        text += ` ${number}`;
+        laidOut += count[family] * elements;
       }
       texts.set(one.scope, `${text},`);
-      elements.set(one.scope, laidOut);
+      laidOutFor.set(one.scope, laidOut);
     }
-    for (const [scope, text] of texts) this.#countKind(scope, text, elements.get(scope) ?? 0);
+    for (const [scope, text] of texts) this.#countKind(scope, text, laidOutFor.get(scope) ?? 0);
     return [...texts.values()].join('');
   }
 
@@ -95,17 +97,31 @@ export class Fates {
     this.#tallies.elements.add(scope, elements);
   }
 
-  #numberOf(scope: Scope, decisions: Weighed): number {
-    const known = this.#numbers.get(decisions);
-    if (known !== undefined) return known;
+  #numbered(scope: Scope, decisions: Weighed): Numbered {
+    const known = this.#known.get(decisions);
+    if (known) return known;
     this.#tallies.steps.add(scope, decisions.steps);
-    this.#spreads.set(decisions, spread(decisions, false).length);
     const text = decisionsText(decisions);
     const number = this.#byText.get(text) ?? this.#byText.size;
     this.#byText.set(text, number);
-    this.#numbers.set(decisions, number);
-    return number;
+    const numbered = { number, elements: spread(decisions, false).length };
+    this.#known.set(decisions, numbered);
+    return numbered;
   }
+}
+
+/** How many addresses of each family each class has. */
+export function sizesOf<T>(
+  all: Iterable<ReadonlyMap<Ip, T>>,
+): ReadonlyMap<T, Readonly<Record<Family, number>>> {
+  const sizes = new Map<T, Record<Family, number>>();
+  for (const ofPod of all)
+    for (const [ip, one] of ofPod) {
+      const size = sizes.get(one) ?? { 4: 0, 6: 0 };
+      size[familyOf(ip)]++;
+      sizes.set(one, size);
+    }
+  return sizes;
 }
 
 function decisionsText({ byProtocol, others }: Decisions): string {

@@ -19,9 +19,7 @@ export function grouping(
   return (all) => {
     const fates = new Fates(deciding, most);
     const byFate = Map.groupBy(all, (each) => fates.of(each));
-    const what = `the other ends that all rules tell apart are more than ${most.groups}, and most of them its`;
-    const greediest = fates.greediest(most.closed ?? new Set());
-    if (byFate.size > most.groups && greediest) throw new Excess(greediest.scope, what);
+    if (byFate.size > most.groups) refuseGreediest(fates, most);
     if (all.size <= mostApart) return (one) => one;
     const groups = new Map<Effect, Effect>();
     for (const members of byFate.values()) {
@@ -30,6 +28,13 @@ export function grouping(
     }
     return (one) => groups.get(one) ?? one;
   };
+}
+
+/** Unless all are closed already, and nobody is left to answer for the number. */
+function refuseGreediest(fates: Fates, { groups, closed = new Set() }: Most): void {
+  const greediest = fates.greediest(closed);
+  const what = `the other ends that all rules tell apart are more than ${groups}, and most of them its`;
+  if (greediest) throw new Excess(greediest.scope, what);
 }
 
 /** Stands for all of them: always the same one, as their rules are counted together. */

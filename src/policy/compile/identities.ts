@@ -122,7 +122,7 @@ export class Identities<T extends { readonly key: string }> {
   }
 
   #intern(are: ReadonlySet<string>, ports: Traits['ports']): Made<T> {
-    const key = [...[...are].sort(), ...ports.map(portText).sort()].join('\n');
+    const key = [...[...are].sort(), ...portTexts(ports)].join('\n');
     const known = this.#byTraits.get(key);
     if (known) return known;
     const own = this.#make({ key, are, ports });
@@ -153,8 +153,9 @@ export class Identities<T extends { readonly key: string }> {
   }
 }
 
-export function portText({ name, protocol, port }: NamedPort): string {
-  return `port ${name} ${protocol}/${port}`;
+/** Sorted: the same for the same ports. */
+export function portTexts(ports: readonly NamedPort[]): readonly string[] {
+  return ports.map(({ name, protocol, port }) => `port ${name} ${protocol}/${port}`).sort();
 }
 
 function namesOf<T>(all: Iterable<Made<T>>, one: (identity: T) => T): ReadonlyMap<T, string> {

@@ -5,7 +5,7 @@ import type { Direction, Policy, Tier } from '../model/policy.ts';
 import type { Effect } from './effects.ts';
 import { type Most, weighing } from './excess.ts';
 import type { PolicyFacts } from './facts.ts';
-import type { Deciding } from './fates.ts';
+import { sizesOf } from './fates.ts';
 import { grouping } from './grouping.ts';
 import type { Identified } from './identities.ts';
 import { type Decided, laneElements } from './lane.ts';
@@ -144,18 +144,6 @@ function numbered({ addresses, ranges, stranger, names }: Identified<Effect>): {
   const slots = slotsOf([...others].map(nameOf));
   const numbers = [...others].map((one) => [one, (slots.numbers.get(nameOf(one)) ?? 0) + 1] as const);
   return { numbers: new Map([[stranger, STRANGERS], ...numbers]), count: slots.count + 1 };
-}
-
-/** How many addresses of each family each class has. */
-function sizesOf(all: Iterable<ReadonlyMap<Ip, PodClass>>): Deciding['classes'] {
-  const sizes = new Map<PodClass, Record<Family, number>>();
-  for (const ofPod of all)
-    for (const [ip, one] of ofPod) {
-      const size = sizes.get(one) ?? { 4: 0, 6: 0 };
-      size[familyOf(ip)]++;
-      sizes.set(one, size);
-    }
-  return sizes;
 }
 
 function asOneOf({ item, outcome }: Decided): Decided {

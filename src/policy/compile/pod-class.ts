@@ -4,7 +4,7 @@ import type { Direction, Policy, Rule, Tier } from '../model/policy.ts';
 import { decide, type Matching, type Weighed } from './decisions.ts';
 import { type Effect, is } from './effects.ts';
 import type { Scope } from './excess.ts';
-import { portText, type Traits } from './identities.ts';
+import { portTexts, type Traits } from './identities.ts';
 
 /** The policies of a tier that are about a pod in some direction; at least one. */
 export type Selected = { readonly tier: Tier; readonly policies: readonly Policy[] };
@@ -63,7 +63,7 @@ export class PodClass {
     const known = this.#decisions[family].get(peer);
     if (known) return known;
     const rules = this.#rulesAbout(peer);
-    const ports = this.#direction === 'egress' ? peer.ports.map(portText).sort() : [];
+    const ports = this.#direction === 'egress' ? portTexts(peer.ports) : [];
     const key = [family, rules.map(({ place }) => place).join(), ...ports].join(' ');
     const decided = this.#byMatching.get(key) ?? this.#decide(family, rules, peer);
     this.#byMatching.set(key, decided);

@@ -50,8 +50,6 @@ export type NodePolicies = {
   readonly staged: CompiledStaged | undefined;
   /** This node's pods as they were compiled. */
   readonly subjects: Subjects['subjects'];
-  /** Whose policies are closed, as what they mean for this node is too much, and why. */
-  readonly refused: readonly Excess[];
   /** Why nothing counts for staged policies. */
   readonly uncounted?: string;
   /** The cluster, with this node's pods as they are here, and the policies in force. */
@@ -91,7 +89,7 @@ export class PolicyPart {
       waiting: [...new Set(waiting.flatMap(({ addresses }) => addresses))],
     };
     const compiled = compilePolicies(facts, this.#memory);
-    const { tiers, refused } = compiled;
+    const { tiers } = compiled;
     const found = this.#stagedCompiler.compile({ ...facts, tiers });
     const staged = found instanceof Excess ? undefined : found;
     const wanted = wantedNames(
@@ -151,7 +149,6 @@ export class PolicyPart {
       waiting,
       compiled,
       staged,
-      refused,
       ...(found instanceof Excess && { uncounted: found.message }),
       subjects,
       cluster: { ...cluster, tiers },

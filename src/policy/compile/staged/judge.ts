@@ -6,6 +6,7 @@ import type { Decisions } from '../decisions.ts';
 import type { Effect } from '../effects.ts';
 import { MOST, Tally, weighing } from '../excess.ts';
 import type { PolicyFacts } from '../facts.ts';
+import { sizesOf } from '../fates.ts';
 import type { Identified } from '../identities.ts';
 import { spread } from '../lane.ts';
 import { JudgeMemory } from '../memory.ts';
@@ -167,18 +168,11 @@ function differencesOf(
   return known;
 }
 
-/** How many addresses each class has. */
-function sizesOf(all: Iterable<ReadonlyMap<Ip, Class>>): ReadonlyMap<Class, number> {
-  const sizes = new Map<Class, number>();
-  for (const ofPod of all) for (const one of ofPod.values()) sizes.set(one, (sizes.get(one) ?? 0) + 1);
-  return sizes;
-}
-
 /** Those at the other end for whom the same would be different are one. */
 function byDifference(
   all: ReadonlySet<Effect>,
   stranger: Effect,
-  sizes: ReadonlyMap<Class, number>,
+  sizes: ReturnType<typeof sizesOf<Class>>,
   families: readonly Family[],
 ): (one: Effect) => Effect {
   const steps = new Tally('steps', MOST);
@@ -188,7 +182,8 @@ function byDifference(
     const found = differencesOf(own, family, one);
     if (own.found.size === before) return found;
     steps.add(undefined, own.now.decisions(family, one).steps + own.enforced.decisions(family, one).steps);
-    elements.add(undefined, (sizes.get(own) ?? 0) * spread(found, areSame(found)).length);
+    const { 4: v4, 6: v6 } = sizes.get(own) ?? { 4: 0, 6: 0 };
+    elements.add(undefined, (v4 + v6) * spread(found, areSame(found)).length);
     return found;
   };
   const textOfEffect = (one: Effect): string =>
